@@ -1,0 +1,76 @@
+#ifndef NORMD_CORE_BASE_LIMITS_H_
+#define NORMD_CORE_BASE_LIMITS_H_
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+// Every limit of normd, and how they hang together. A name that begins with kDefault is the default
+// of the server's flag of that name; the others cannot be changed.
+namespace normd {
+
+inline constexpr int64_t kKiB = int64_t{1} << 10;
+inline constexpr int64_t kMiB = int64_t{1} << 20;
+inline constexpr int64_t kGiB = int64_t{1} << 30;
+
+// Names.
+inline constexpr int64_t kStateNameBytesMax = 255;
+inline constexpr int64_t kProducerIdBytesMax = 128;
+
+// One state. Its record (two float32 and two float64 a channel, and the producers) fits one commit.
+inline constexpr int64_t kNumFeaturesMax = int64_t{1} << 20;
+inline constexpr int64_t kChannelRecordBytesMax = 24;
+inline constexpr int64_t kProducersMax = 65536;
+inline constexpr int64_t kProducerRecordBytesMax = kProducerIdBytesMax + 32;
+inline constexpr int64_t kDefaultProducers = 1024;
+inline constexpr absl::Duration kDefaultProducerAge = absl::Hours(24);
+
+// Messages. A message above the limit is answered in place as long as it is below
+// kMessageHardFactor times the limit; beyond that gRPC ends the call.
+inline constexpr int64_t kDefaultMessageBytes = 64 * kMiB;
+inline constexpr int64_t kMessageBytesMin = 64 * kKiB;
+inline constexpr int64_t kMessageBytesMax = kGiB / 2;
+inline constexpr int64_t kMessageHardFactor = 2;
+inline constexpr int64_t kControlMessageBytesMax = 32 * kMiB;
+
+// Streams. The requests and responses that one stream holds at a time.
+inline constexpr int64_t kDefaultStreamMessages = 128;
+inline constexpr int64_t kStreamMessagesMax = 4096;
+inline constexpr int64_t kDefaultStreamBytes = 128 * kMiB;
+
+// The write path.
+inline constexpr int64_t kDefaultWriteShards = 2;
+inline constexpr int64_t kWriteShardsMax = 64;
+inline constexpr int64_t kCommitBytesMax = 64 * kMiB;
+inline constexpr int64_t kDefaultDirtyBytes = 256 * kMiB;
+inline constexpr int64_t kDefaultPendingUpdates = 65536;
+
+// The cache and the loaders.
+inline constexpr int64_t kDefaultCacheBytes = kGiB;
+inline constexpr int64_t kCacheBytesMin = kMiB;
+inline constexpr int64_t kDefaultLoaderThreads = 4;
+inline constexpr int64_t kLoaderThreadsMax = 64;
+
+// Lists and watches.
+inline constexpr int64_t kDefaultPageSize = 100;
+inline constexpr int64_t kPageSizeMax = 1000;
+inline constexpr int64_t kPageBytesMax = 16 * kMiB;
+inline constexpr int64_t kDefaultWatchers = 1024;
+inline constexpr int64_t kDefaultWatchPendingStates = 4096;
+
+// Draining.
+inline constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(20);
+
+static_assert(kNumFeaturesMax * kChannelRecordBytesMax + kProducersMax * kProducerRecordBytesMax <=
+                  kCommitBytesMax,
+              "any record fits one commit");
+static_assert(kNumFeaturesMax * kChannelRecordBytesMax <= kControlMessageBytesMax,
+              "any state can be read and created over the wire");
+static_assert(kDefaultMessageBytes <= kDefaultStreamBytes, "a stream holds any message");
+static_assert(kMessageBytesMax * kMessageHardFactor <= kGiB, "gRPC counts messages in int");
+static_assert(kDefaultProducers <= kProducersMax);
+static_assert(kDefaultPageSize <= kPageSizeMax);
+
+}  // namespace normd
+
+#endif  // NORMD_CORE_BASE_LIMITS_H_
