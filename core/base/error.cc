@@ -3,6 +3,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/types/optional.h"
 
 namespace normd {
 namespace {
@@ -92,7 +93,7 @@ absl::Status MakeError(Reason reason, absl::string_view message, ErrorMetadata m
 }
 
 std::optional<Reason> GetReason(const absl::Status& status) {
-  const std::optional<absl::Cord> payload = status.GetPayload(kReasonPayload);
+  const absl::optional<absl::Cord> payload = status.GetPayload(kReasonPayload);
   if (!payload.has_value()) return std::nullopt;
   for (const ReasonInfo& info : kTable) {
     if (*payload == info.name) return info.reason;

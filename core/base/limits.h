@@ -33,7 +33,12 @@ inline constexpr int64_t kMessageBytesMax = kGiB / 2;
 inline constexpr int64_t kMessageHardFactor = 2;
 inline constexpr int64_t kControlMessageBytesMax = 32 * kMiB;
 
+// The store.
+inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
+inline constexpr int64_t kStoreWriteBufferBytesMin = kMiB;
+
 // Streams. The requests and responses that one stream holds at a time.
+inline constexpr int64_t kDefaultStreams = 1024;
 inline constexpr int64_t kDefaultStreamMessages = 128;
 inline constexpr int64_t kStreamMessagesMax = 4096;
 inline constexpr int64_t kDefaultStreamBytes = 128 * kMiB;

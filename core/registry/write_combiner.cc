@@ -1,0 +1,219 @@
+#include "core/registry/write_combiner.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+#include "core/state/state_codec.h"
+
+namespace normd {
+namespace {
+
+// Whether the same commit may succeed later.
+bool CanBeTriedAgain(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+}
+
+}  // namespace
+
+WriteCombiner::WriteCombiner(const Options& options, StateStore* store, const Clock* clock,
+                             RegistryObserver* observer)
+    : options_(options), store_(store), clock_(clock), observer_(observer) {
+  absl::MutexLock lock(&join_mutex_);
+  committer_ = std::thread([this] { Run(); });
+}
+
+WriteCombiner::~WriteCombiner() { Shutdown(absl::ZeroDuration()); }
+
+void WriteCombiner::Submit(const std::shared_ptr<StateEntry>& entry,
+                           std::unique_ptr<StateChange> change) {
+  StateEntry::Write& write = entry->write_;
+  absl::Status status;
+  {
+    absl::MutexLock lock(&mutex_);
+    status = Admit();
+    if (status.ok()) {
+      const absl::Time now = clock_->Now();
+      status = change->Apply(write.draft, now);
+      const bool changed = write.draft.EndChange(status.ok(), now);
+      const bool relaxed = change->durability() == Durability::kRelaxed && status.ok() &&
+                           dirty_bytes_ <= options_.dirty_bytes_max / 2;
+      // An answer tells of what Apply saw, so that must be on disk first, even for an error.
+      const bool must_wait = !relaxed && (changed || write.queued || write.committing);
+      if (changed || must_wait) Enqueue(entry);
+      if (must_wait) {
+        ++pending_updates_;
+        write.waiters.push_back({std::move(change), std::move(status)});
+        return;
+      }
+    }
+  }
+  change->OnDone(status, entry->published());
+}
+
+void WriteCombiner::Shutdown(absl::Duration patience) {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    patience_ = patience;
+    wake_.SignalAll();
+  }
+  absl::MutexLock lock(&join_mutex_);
+  if (committer_.joinable()) committer_.join();
+}
+
+void WriteCombiner::Run() {
+  while (true) {
+    Batch batch;
+    {
+      absl::MutexLock lock(&mutex_);
+      while (queue_.empty() && !stopping_) wake_.Wait(&mutex_);
+      if (queue_.empty()) return;
+      batch = Seal();
+    }
+    const absl::Status committed = Commit(batch);
+    if (committed.ok()) Publish(batch);
+    Release(batch);
+    Answer(std::move(batch), committed);
+  }
+}
+
+absl::Status WriteCombiner::Admit() const {
+  if (stopping_) return MakeError(Reason::kShuttingDown, "the server is shutting down");
+  if (!blocked_.ok()) return blocked_;
+  if (pending_updates_ >= options_.pending_updates_max || dirty_bytes_ > options_.dirty_bytes_max) {
+    return MakeError(
+        Reason::kWriteQueueFull,
+        absl::StrCat(pending_updates_, " updates and ", dirty_bytes_,
+                     " bytes wait for the disk, at most ", options_.pending_updates_max, " and ",
+                     options_.dirty_bytes_max, " may"));
+  }
+  return absl::OkStatus();
+}
+
+void WriteCombiner::Enqueue(const std::shared_ptr<StateEntry>& entry) {
+  StateEntry::Write& write = entry->write_;
+  if (write.queued) return;
+  write.queued = true;
+  const NormState* state = write.draft.Get();
+  write.queued_bytes = state == nullptr ? 0 : state->MemoryBytes();
+  dirty_bytes_ += write.queued_bytes;
+  queue_.push_back(entry);
+  wake_.Signal();
+}
+
+WriteCombiner::Batch WriteCombiner::Seal() {
+  Batch batch;
+  int64_t bytes = 0;
+  while (!queue_.empty() && (batch.empty() || bytes < kCommitBytesMax)) {
+    Sealed& sealed = batch.emplace_back();
+    sealed.entry = std::move(queue_.front());
+    queue_.pop_front();
+    StateEntry::Write& write = sealed.entry->write_;
+    sealed.expected_revision = write.sealed_revision;
+    sealed.changed = write.draft.changed();
+    sealed.state = write.draft.Seal();
+    sealed.waiters = std::exchange(write.waiters, {});
+    sealed.bytes = std::exchange(write.queued_bytes, 0);
+    write.sealed_revision = sealed.state == nullptr ? 0 : sealed.state->revision;
+    write.queued = false;
+    write.committing = true;
+    bytes += sealed.bytes;
+  }
+  return batch;
+}
+
+absl::Status WriteCombiner::Commit(const Batch& batch) {
+  std::vector<StoreMutation> mutations;
+  mutations.reserve(batch.size());
+  for (const Sealed& sealed : batch) {
+    // A state that was made and deleted since the last commit leaves no trace.
+    if (!sealed.changed || (sealed.state == nullptr && sealed.expected_revision == 0)) continue;
+    StoreMutation& mutation = mutations.emplace_back();
+    mutation.name = sealed.entry->name();
+    mutation.expected_revision = sealed.expected_revision;
+    if (sealed.state != nullptr) {
+      mutation.revision = sealed.state->revision;
+      mutation.data = EncodeState(*sealed.state);
+    }
+  }
+  if (mutations.empty()) return absl::OkStatus();
+
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!blocked_.ok()) return blocked_;
+  }
+  bool was_blocked = false;
+  while (true) {
+    const absl::Status status = store_->Commit(mutations);
+    if (status.ok()) break;
+    if (!CanBeTriedAgain(status)) {
+      const absl::Status fatal = MakeError(Reason::kStoreUnavailable,
+                                           absl::StrCat("the store failed: ", status.message()));
+      {
+        absl::MutexLock lock(&mutex_);
+        blocked_ = fatal;
+      }
+      observer_->OnFatal(status);
+      return fatal;
+    }
+    if (!was_blocked) observer_->OnStoreBlocked(status);
+    was_blocked = true;
+    if (!WaitBeforeRetry(status)) {
+      return MakeError(Reason::kShuttingDown,
+                       absl::StrCat("the server is shutting down and its store takes no writes: ",
+                                    status.message()));
+    }
+  }
+  if (was_blocked) {
+    {
+      absl::MutexLock lock(&mutex_);
+      blocked_ = absl::OkStatus();
+    }
+    observer_->OnStoreUnblocked();
+  }
+  return absl::OkStatus();
+}
+
+bool WriteCombiner::WaitBeforeRetry(const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  if (stopping_ && patience_ <= absl::ZeroDuration()) {
+    blocked_ = MakeError(Reason::kShuttingDown, "the server is shutting down");
+    return false;
+  }
+  blocked_ = status;
+  const bool was_stopping = stopping_;
+  wake_.WaitWithTimeout(&mutex_, options_.retry_delay);
+  if (was_stopping) patience_ -= options_.retry_delay;
+  return true;
+}
+
+void WriteCombiner::Publish(const Batch& batch) {
+  for (const Sealed& sealed : batch) {
+    if (!sealed.changed) continue;
+    const std::shared_ptr<const NormState> before = sealed.entry->published();
+    sealed.entry->Publish(sealed.state);
+    observer_->OnPublished(sealed.entry->name(), before, sealed.state);
+  }
+}
+
+void WriteCombiner::Release(const Batch& batch) {
+  absl::MutexLock lock(&mutex_);
+  for (const Sealed& sealed : batch) {
+    sealed.entry->write_.committing = false;
+    dirty_bytes_ -= sealed.bytes;
+    pending_updates_ -= static_cast<int64_t>(sealed.waiters.size());
+  }
+}
+
+void WriteCombiner::Answer(Batch batch, const absl::Status& committed) {
+  for (Sealed& sealed : batch) {
+    const std::shared_ptr<const NormState> published =
+        committed.ok() ? sealed.state : sealed.entry->published();
+    for (StateEntry::Write::Waiter& waiter : sealed.waiters) {
+      waiter.change->OnDone(committed.ok() ? waiter.status : committed, published);
+    }
+  }
+}
+
+}  // namespace normd

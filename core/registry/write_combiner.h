@@ -1,0 +1,111 @@
+#ifndef NORMD_CORE_REGISTRY_WRITE_COMBINER_H_
+#define NORMD_CORE_REGISTRY_WRITE_COMBINER_H_
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "core/base/clock.h"
+#include "core/base/limits.h"
+#include "core/registry/registry_observer.h"
+#include "core/registry/state_change.h"
+#include "core/registry/state_entry.h"
+#include "core/store/state_store.h"
+
+namespace normd {
+
+// The write path of a shard of the names. A change is applied on arrival, on the thread that brings
+// it, to the draft of its state; one thread commits whatever drafts have changed since its last
+// commit, one record a state with one sync for all, makes them visible, and answers everyone who
+// waited. So a submitter never waits for a disk, and k changes of a state cost one record.
+// Thread-safe.
+class WriteCombiner {
+ public:
+  struct Options {
+    // Changes that may wait for a commit; more are refused with WRITE_QUEUE_FULL.
+    int64_t pending_updates_max = kDefaultPendingUpdates;
+    // Bytes of drafts that may wait for a commit; more changes are refused with WRITE_QUEUE_FULL.
+    // From half of it on a relaxed change is answered as a durable one, which slows its sender.
+    int64_t dirty_bytes_max = kDefaultDirtyBytes;
+    // How long to wait before a commit that the store could not take is tried again.
+    absl::Duration retry_delay = absl::Milliseconds(100);
+  };
+
+  // Everything passed in outlives the combiner.
+  WriteCombiner(const Options& options, StateStore* store, const Clock* clock,
+                RegistryObserver* observer);
+  // Shuts down.
+  ~WriteCombiner();
+
+  WriteCombiner(const WriteCombiner&) = delete;
+  WriteCombiner& operator=(const WriteCombiner&) = delete;
+
+  // Applies `change` to the state of `entry` and answers it as StateChange::OnDone says; the answer
+  // may come before Submit returns.
+  // REQUIRES: every entry of a name is submitted to the same combiner.
+  void Submit(const std::shared_ptr<StateEntry>& entry, std::unique_ptr<StateChange> change);
+
+  // Refuses new changes with SHUTTING_DOWN, commits and answers those applied, and returns when
+  // that is done. A store that cannot take the last commit gets `patience`; then the changes are
+  // answered with SHUTTING_DOWN. Idempotent.
+  void Shutdown(absl::Duration patience);
+
+ private:
+  // One state of a commit, and who waits for it.
+  struct Sealed {
+    std::shared_ptr<StateEntry> entry;
+    int64_t expected_revision = 0;
+    std::shared_ptr<const NormState> state;  // null: deleted
+    bool changed = false;                    // false: only waited for
+    std::vector<StateEntry::Write::Waiter> waiters;
+    int64_t bytes = 0;
+  };
+  using Batch = std::vector<Sealed>;
+
+  void Run();
+  // OK when a change may be applied now.
+  absl::Status Admit() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Puts the entry into the next commit.
+  void Enqueue(const std::shared_ptr<StateEntry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes what is queued, up to kCommitBytesMax.
+  Batch Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Commits, trying again while the store is blocked; returns why it never will.
+  absl::Status Commit(const Batch& batch);
+  // Waits; false when there is no more patience.
+  bool WaitBeforeRetry(const absl::Status& status);
+  // Makes what the batch changed visible to readers.
+  void Publish(const Batch& batch);
+  // Lets go of what the batch held of the limits.
+  void Release(const Batch& batch);
+  // Answers those who waited: with what Apply said when `committed` is OK, else with it.
+  static void Answer(Batch batch, const absl::Status& committed);
+
+  // Constant after construction.
+  const Options options_;
+  StateStore* const store_;
+  const Clock* const clock_;
+  RegistryObserver* const observer_;
+
+  absl::Mutex mutex_;
+  absl::CondVar wake_;
+  std::deque<std::shared_ptr<StateEntry>> queue_ ABSL_GUARDED_BY(mutex_);
+  int64_t pending_updates_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t dirty_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Duration patience_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  // Not OK: why no change is taken, while the store is blocked or after a fatal error.
+  absl::Status blocked_ ABSL_GUARDED_BY(mutex_);
+
+  absl::Mutex join_mutex_;
+  std::thread committer_ ABSL_GUARDED_BY(join_mutex_);
+};
+
+}  // namespace normd
+
+#endif  // NORMD_CORE_REGISTRY_WRITE_COMBINER_H_

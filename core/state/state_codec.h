@@ -1,0 +1,25 @@
+#ifndef NORMD_CORE_STATE_STATE_CODEC_H_
+#define NORMD_CORE_STATE_STATE_CODEC_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/state/norm_state.h"
+
+namespace normd {
+
+// The bytes of `state` as they lie on disk; the format stands in
+// proto/normd/storage/v1/state_record.proto.
+std::string EncodeState(const NormState& state);
+
+// The state of a record stored under `name` at `revision`. Errors: RECORD_DAMAGED (kDataLoss)
+// naming the state when the bytes are too short, fail their checksum, have a format version that
+// this server does not know, do not parse, or do not fit together.
+absl::StatusOr<NormState> DecodeState(absl::string_view name, int64_t revision,
+                                      absl::string_view data);
+
+}  // namespace normd
+
+#endif  // NORMD_CORE_STATE_STATE_CODEC_H_

@@ -1,0 +1,185 @@
+#include "server/options.h"
+
+#include <CLI/CLI.hpp>
+#include <limits>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+
+namespace normd {
+namespace {
+
+constexpr char kVersion[] = "normd " NORMD_VERSION;
+
+constexpr char kFooter[] = R"(
+Sizes take the units B, KiB, MiB, GiB (powers of 1024); durations take ms, s, m, h. A flag file has
+one flag a line, without dashes: cache-bytes=256MiB
+
+Exit codes: 0 drained after SIGTERM or SIGINT; 1 cannot start; 2 wrong usage; 70 the store failed and
+what is on disk must be read anew (start again).
+
+Example: normd --listen=0.0.0.0:7117 --listen=unix:/run/normd.sock --data-dir=/var/lib/normd)";
+
+// What one size in bytes may be.
+CLI::Validator Bytes(int64_t min, int64_t max) {
+  CLI::Validator check(
+      [min, max](std::string& text) -> std::string {
+        std::string converted = text;
+        if (const std::string error = CLI::AsSizeValue(false)(converted); !error.empty()) {
+          return absl::StrCat("'", text, "' is not a size: ", error);
+        }
+        const auto value = CLI::detail::to_string(converted);
+        int64_t bytes = 0;
+        if (!CLI::detail::lexical_cast(value, bytes) || bytes < min || bytes > max) {
+          return absl::StrCat(text, " is not in ", min, " to ", max, " bytes");
+        }
+        text = value;
+        return "";
+      },
+      absl::StrCat("BYTES in [", min, " - ", max, "]"));
+  return check;
+}
+
+CLI::Validator Count(int64_t min, int64_t max) { return CLI::Range(min, max); }
+
+class Parser {
+ public:
+  Parser()
+      : app_(
+            "normd keeps named normalization states: it learns running statistics from streamed\n"
+            "mini-batches as PyTorch's BatchNorm does, keeps them safe on disk, and serves\n"
+            "eval-mode normalization from them.") {
+    app_.footer(kFooter);
+    app_.set_version_flag("--version", kVersion);
+    app_.set_config("--flagfile", "", "Read flags from this file; the command line wins")
+        ->type_name("FILE");
+    app_.allow_config_extras(CLI::config_extras_mode::error);
+    app_.get_formatter()->column_width(34);
+  }
+
+  CLI::App& app() { return app_; }
+
+  CLI::Option* Add(const std::string& flag, auto& variable, const std::string& text) {
+    return app_.add_option(flag, variable, text)->capture_default_str()->group(group_);
+  }
+  void AddCount(const std::string& flag, int64_t& variable, int64_t min, int64_t max,
+                const std::string& text) {
+    Add(flag, variable, text)->check(Count(min, max))->type_name("COUNT");
+  }
+  void AddBytes(const std::string& flag, int64_t& variable, int64_t min, int64_t max,
+                const std::string& text) {
+    Add(flag, variable, text)->transform(Bytes(min, max))->type_name("");
+  }
+  void AddSeconds(const std::string& flag, absl::Duration& variable, absl::Duration max,
+                  const std::string& text) {
+    app_.add_option_function<std::string>(
+            flag,
+            [flag, max, &variable](const std::string& value) {
+              absl::Duration parsed;
+              if (!absl::ParseDuration(value, &parsed) || parsed < absl::ZeroDuration() ||
+                  parsed > max) {
+                throw CLI::ValidationError(flag,
+                                           absl::StrCat("'", value, "' is not a duration of 0 to ",
+                                                        absl::FormatDuration(max)));
+              }
+              variable = parsed;
+            },
+            text)
+        ->default_str(absl::FormatDuration(variable))
+        ->type_name(absl::StrCat("DURATION in [0 - ", absl::FormatDuration(max), "]"))
+        ->group(group_);
+  }
+  void Group(const std::string& group) { group_ = group; }
+
+ private:
+  CLI::App app_;
+  std::string group_;
+};
+
+void AddFlags(Parser& parser, ServerOptions& options) {
+  constexpr int64_t kBytesMax = int64_t{1} << 50;
+  constexpr int64_t kCountMax = int64_t{1} << 30;
+
+  parser.Group("Serving");
+  parser
+      .Add("--listen", options.listen,
+           "Address to serve on: HOST:PORT (port 0: a free one) or unix:PATH; may be repeated")
+      ->type_name("ADDRESS")
+      ->expected(1, 64)
+      ->take_all();
+  parser
+      .Add("--port-file", options.port_file,
+           "Write the bound addresses to this file, one a line, once they are served")
+      ->type_name("FILE");
+  parser.Add("--log-level", options.log_level, "Lowest level that is logged to standard error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}));
+  parser.AddSeconds("--drain-timeout", options.drain_timeout, absl::Hours(1),
+                    "How long SIGTERM waits for the streams to end");
+
+  parser.Group("Storage");
+  parser.Add("--store", options.store, "Where states are kept; memory forgets them at the end")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, ServerOptions::Store>{
+          {"rocksdb", ServerOptions::Store::kRocksdb}, {"memory", ServerOptions::Store::kMemory}}))
+      ->default_str("rocksdb")
+      ->type_name("rocksdb|memory");
+  parser.Add("--data-dir", options.data_dir, "Folder of the states; made when it is not there")
+      ->type_name("FOLDER");
+  parser.app()
+      .add_flag("--accept-data-loss", options.accept_data_loss,
+                "Open a damaged data folder although acknowledged updates are lost")
+      ->group("Storage");
+  parser.AddBytes(
+      "--store-write-buffer-bytes", options.store_write_buffer_bytes, kStoreWriteBufferBytesMin,
+      kBytesMax, "Writes held in memory before they go to a table; recovery reads four times that");
+  parser.AddBytes("--cache-bytes", options.cache_bytes, kCacheBytesMin, kBytesMax,
+                  "Memory for states; those not used lately are read from the store again");
+  parser.AddCount("--loader-threads", options.loader_threads, 1, kLoaderThreadsMax,
+                  "Threads that read states from the store");
+
+  parser.Group("Writing");
+  parser.AddCount("--write-shards", options.write_shards, 1, kWriteShardsMax,
+                  "Threads that commit; the states are divided among them");
+  parser.AddCount("--write-queue-updates-max", options.write_queue_updates_max, 1, kCountMax,
+                  "Updates that may wait for the disk; more are refused with WRITE_QUEUE_FULL");
+  parser.AddBytes("--write-queue-bytes-max", options.write_queue_bytes_max, kMiB, kBytesMax,
+                  "Memory of changed states that wait for the disk");
+  parser.AddCount("--producers-max", options.producers_max, 1, kProducersMax,
+                  "Producers that a state remembers; more are refused with PRODUCER_TABLE_FULL");
+  parser.AddSeconds("--producer-age-max", options.producer_age_max, absl::Hours(24 * 365),
+                    "A producer silent for longer may be forgotten to make room");
+
+  parser.Group("Limits");
+  parser.AddBytes(
+      "--message-bytes-max", options.message_bytes_max, kMessageBytesMin, kMessageBytesMax,
+      "Largest request; one above it is refused with MESSAGE_TOO_LARGE, one above twice "
+      "it ends its call");
+  parser.AddCount("--streams-max", options.streams_max, 1, kCountMax,
+                  "Tensor streams open at a time; more are refused with LIMIT_REACHED");
+  parser.AddCount("--stream-messages-max", options.stream_messages_max, 1, kStreamMessagesMax,
+                  "Requests of one stream in hand at a time; beyond it the stream is not read");
+  parser.AddBytes("--stream-bytes-max", options.stream_bytes_max, kMessageBytesMin, kBytesMax,
+                  "Bytes of one stream in hand at a time; beyond it the stream is not read");
+  parser.AddCount("--watches-max", options.watches_max, 1, kCountMax,
+                  "WatchStates streams open at a time; more are refused with LIMIT_REACHED");
+  parser.AddCount("--watch-pending-states-max", options.watch_pending_states_max, 1, kCountMax,
+                  "Changed states that wait for one slow watcher; beyond it, it is told that it "
+                  "missed some");
+  parser.AddCount("--page-size-max", options.page_size_max, 1, kPageSizeMax,
+                  "States on one page of ListStates");
+}
+
+}  // namespace
+
+std::variant<ServerOptions, ExitNow> ParseOptions(int argc, const char* const* argv) {
+  ServerOptions options;
+  Parser parser;
+  AddFlags(parser, options);
+  try {
+    parser.app().parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return ExitNow{parser.app().exit(error) == 0 ? 0 : kExitUsage};
+  }
+  return options;
+}
+
+}  // namespace normd

@@ -1,0 +1,207 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+#include "core/base/status_macros.h"
+#include "core/registry/state_registry.h"
+#include "core/store/memory_state_store.h"
+#include "core/store/rocksdb_state_store.h"
+#include "server/call_set.h"
+#include "server/log.h"
+#include "server/normalization_service.h"
+#include "server/normalize_handler.h"
+#include "server/state_service.h"
+#include "server/train_handler.h"
+#include "server/watch_hub.h"
+
+namespace normd {
+namespace {
+
+// How long calls that are no streams get to end once the streams have.
+constexpr absl::Duration kUnaryGrace = absl::Seconds(1);
+
+// Tells the log, the watchers and the process what the registry does.
+class Observer final : public RegistryObserver {
+ public:
+  Observer(WatchHub* hub, void (*on_fatal)(const absl::Status&)) : hub_(hub), on_fatal_(on_fatal) {}
+
+  void OnPublished(const std::string& name, const std::shared_ptr<const NormState>& before,
+                   const std::shared_ptr<const NormState>& state) override {
+    hub_->Publish(name, before, state);
+  }
+  void OnStoreBlocked(const absl::Status& status) override {
+    spdlog::error("event=store_blocked error={}", LogValue(status.message()));
+  }
+  void OnStoreUnblocked() override { spdlog::info("event=store_unblocked"); }
+  void OnFatal(const absl::Status& status) override {
+    spdlog::critical("event=store_failed error={}", LogValue(status.message()));
+    on_fatal_(status);
+  }
+
+ private:
+  WatchHub* const hub_;
+  void (*const on_fatal_)(const absl::Status&);
+};
+
+absl::StatusOr<std::unique_ptr<StateStore>> OpenStore(const ServerOptions& options) {
+  if (options.store == ServerOptions::Store::kMemory) return NewMemoryStateStore();
+  RocksdbOptions rocksdb;
+  rocksdb.directory = options.data_dir;
+  rocksdb.write_buffer_bytes = options.store_write_buffer_bytes;
+  rocksdb.accept_data_loss = options.accept_data_loss;
+  rocksdb.on_event = [](absl::string_view event) {
+    spdlog::info("event=store message={}", LogValue(event));
+  };
+  return OpenRocksdbStateStore(std::move(rocksdb));
+}
+
+// The address a client can use: `listen` with the port that was bound.
+std::string BoundAddress(const std::string& listen, int port) {
+  if (absl::StartsWith(listen, "unix:") || absl::StartsWith(listen, "unix-abstract:")) {
+    return listen;
+  }
+  return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
+}
+
+class RunningServer final : public Server {
+ public:
+  RunningServer(const ServerOptions& options, std::unique_ptr<StateStore> store, const Clock* clock,
+                void (*on_fatal)(const absl::Status&))
+      : options_(options),
+        store_(std::move(store)),
+        hub_(options.watch_pending_states_max),
+        observer_(&hub_, on_fatal),
+        registry_({.cache_bytes_max = options.cache_bytes,
+                   .loader_threads = static_cast<int>(options.loader_threads),
+                   .write_shards = static_cast<int>(options.write_shards),
+                   .write = {.pending_updates_max = options.write_queue_updates_max,
+                             .dirty_bytes_max = options.write_queue_bytes_max}},
+                  store_.get(), clock, &observer_),
+        streams_(options.streams_max),
+        watches_(options.watches_max),
+        train_(&registry_,
+               {.producers_max = options.producers_max, .age_max = options.producer_age_max},
+               options.message_bytes_max),
+        normalize_(&registry_, options.message_bytes_max),
+        normalization_service_(
+            &train_, &normalize_,
+            {.messages_max = options.stream_messages_max, .bytes_max = options.stream_bytes_max},
+            &streams_),
+        state_service_({.page_size_max = options.page_size_max,
+                        .watch_pending_states_max = options.watch_pending_states_max},
+                       &registry_, clock, &hub_, &watches_) {}
+
+  ~RunningServer() override { Drain(); }
+
+  absl::Status Listen() {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    std::vector<int> ports(options_.listen.size(), 0);
+    for (size_t i = 0; i < options_.listen.size(); ++i) {
+      builder.AddListeningPort(options_.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
+    }
+    builder.RegisterService(&normalization_service_);
+    builder.RegisterService(&state_service_);
+    // Larger ones are answered in place up to here; see kMessageHardFactor.
+    builder.SetMaxReceiveMessageSize(
+        static_cast<int>(options_.message_bytes_max * kMessageHardFactor));
+    builder.SetMaxSendMessageSize(-1);
+    // Otherwise a second server would quietly share the port.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    server_ = builder.BuildAndStart();
+    for (size_t i = 0; i < ports.size(); ++i) {
+      if (server_ == nullptr || ports[i] == 0) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("cannot listen on '", options_.listen[i],
+                         "': expected HOST:PORT or unix:PATH, free and allowed"));
+      }
+      addresses_.push_back(BoundAddress(options_.listen[i], ports[i]));
+    }
+    for (const char* service : kServices) {
+      server_->GetHealthCheckService()->SetServingStatus(service, true);
+    }
+    return WritePortFile();
+  }
+
+  const std::vector<std::string>& addresses() const override { return addresses_; }
+
+  void Drain() override {
+    absl::MutexLock lock(&drain_mutex_);
+    if (drained_) return;
+    drained_ = true;
+    if (server_ != nullptr) {
+      server_->GetHealthCheckService()->Shutdown();
+      streams_.Drain();
+      watches_.Drain();
+      const absl::Time deadline = absl::Now() + options_.drain_timeout;
+      const bool ended = streams_.AwaitEmpty(deadline - absl::Now()) &&
+                         watches_.AwaitEmpty(deadline - absl::Now());
+      if (!ended) spdlog::warn("event=drain_timeout");
+      server_->Shutdown(absl::ToChronoTime(absl::Now() + kUnaryGrace));
+    }
+    registry_.Shutdown(kUnaryGrace);
+    if (!options_.port_file.empty()) std::remove(options_.port_file.c_str());
+  }
+
+ private:
+  static constexpr const char* kServices[] = {"normd.v1.StateService",
+                                              "normd.v1.NormalizationService"};
+
+  absl::Status WritePortFile() const {
+    if (options_.port_file.empty()) return absl::OkStatus();
+    // Renamed when whole, so that a reader never sees half of it.
+    const std::string temporary = options_.port_file + ".tmp";
+    std::ofstream file(temporary);
+    for (const std::string& address : addresses_) file << address << "\n";
+    file.close();
+    if (!file || std::rename(temporary.c_str(), options_.port_file.c_str()) != 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("cannot write the port file '", options_.port_file, "'"));
+    }
+    return absl::OkStatus();
+  }
+
+  const ServerOptions options_;
+  std::vector<std::string> addresses_;  // constant after Listen
+
+  // In the order of use: what is below uses what is above.
+  std::unique_ptr<StateStore> store_;
+  WatchHub hub_;
+  Observer observer_;
+  StateRegistry registry_;
+  CallSet streams_;
+  CallSet watches_;
+  TrainHandler train_;
+  NormalizeHandler normalize_;
+  NormalizationService normalization_service_;
+  StateService state_service_;
+  std::unique_ptr<grpc::Server> server_;
+
+  absl::Mutex drain_mutex_;
+  bool drained_ ABSL_GUARDED_BY(drain_mutex_) = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
+                                                      const Clock* clock,
+                                                      void (*on_fatal)(const absl::Status&)) {
+  NORMD_ASSIGN_OR_RETURN(std::unique_ptr<StateStore> store, OpenStore(options));
+  auto server = std::make_unique<RunningServer>(options, std::move(store), clock, on_fatal);
+  NORMD_RETURN_IF_ERROR(server->Listen());
+  return server;
+}
+
+}  // namespace normd

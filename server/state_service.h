@@ -1,0 +1,80 @@
+#ifndef NORMD_SERVER_STATE_SERVICE_H_
+#define NORMD_SERVER_STATE_SERVICE_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "core/registry/state_registry.h"
+#include "normd/v1/state_service.grpc.pb.h"
+#include "server/call_set.h"
+#include "server/watch_hub.h"
+
+namespace normd {
+
+// The control methods.
+class StateService final : public v1::StateService::CallbackService {
+ public:
+  struct Options {
+    int64_t page_size_max = kPageSizeMax;
+    int64_t watch_pending_states_max = kDefaultWatchPendingStates;
+  };
+
+  // Everything passed in outlives the service.
+  StateService(const Options& options, StateRegistry* registry, const Clock* clock, WatchHub* hub,
+               CallSet* watches)
+      : options_(options), registry_(registry), clock_(clock), hub_(hub), watches_(watches) {}
+
+  grpc::ServerUnaryReactor* CreateState(grpc::CallbackServerContext* context,
+                                        const v1::CreateStateRequest* request,
+                                        v1::State* response) override;
+  grpc::ServerUnaryReactor* GetState(grpc::CallbackServerContext* context,
+                                     const v1::GetStateRequest* request,
+                                     v1::State* response) override;
+  grpc::ServerUnaryReactor* ListStates(grpc::CallbackServerContext* context,
+                                       const v1::ListStatesRequest* request,
+                                       v1::ListStatesResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateState(grpc::CallbackServerContext* context,
+                                        const v1::UpdateStateRequest* request,
+                                        v1::State* response) override;
+  grpc::ServerUnaryReactor* DeleteState(grpc::CallbackServerContext* context,
+                                        const v1::DeleteStateRequest* request,
+                                        google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* SetParameters(grpc::CallbackServerContext* context,
+                                          const v1::SetParametersRequest* request,
+                                          v1::State* response) override;
+  grpc::ServerUnaryReactor* ResetRunningStats(grpc::CallbackServerContext* context,
+                                              const v1::ResetRunningStatsRequest* request,
+                                              v1::State* response) override;
+  grpc::ServerUnaryReactor* FreezeState(grpc::CallbackServerContext* context,
+                                        const v1::FreezeStateRequest* request,
+                                        v1::State* response) override;
+  grpc::ServerUnaryReactor* UnfreezeState(grpc::CallbackServerContext* context,
+                                          const v1::UnfreezeStateRequest* request,
+                                          v1::State* response) override;
+  grpc::ServerWriteReactor<v1::WatchStatesResponse>* WatchStates(
+      grpc::CallbackServerContext* context, const v1::WatchStatesRequest* request) override;
+
+ private:
+  // Edits a draft, or refuses to and leaves it alone; see StateChange::Apply.
+  using Edit = absl::AnyInvocable<absl::Status(StateDraft&, absl::Time)>;
+
+  // Makes `edit` of the state `name` and answers with the state, or with nothing when `response` is
+  // null.
+  grpc::ServerUnaryReactor* Change(grpc::CallbackServerContext* context, const std::string& name,
+                                   Edit edit, v1::State* response);
+
+  const Options options_;
+  StateRegistry* const registry_;
+  const Clock* const clock_;
+  WatchHub* const hub_;
+  CallSet* const watches_;
+};
+
+}  // namespace normd
+
+#endif  // NORMD_SERVER_STATE_SERVICE_H_

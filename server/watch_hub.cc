@@ -1,0 +1,99 @@
+#include "server/watch_hub.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+
+namespace normd {
+
+void PendingEvents::Put(const StateEvent& event) {
+  const auto it = newest_.find(event.name);
+  if (it != newest_.end()) {
+    it->second = event;
+    return;
+  }
+  if (static_cast<int64_t>(order_.size()) >= states_max_) MarkMissed();
+  order_.push_back(event.name);
+  newest_.emplace(event.name, event);
+}
+
+void PendingEvents::MarkMissed() {
+  order_.clear();
+  newest_.clear();
+  missed_ = true;
+}
+
+bool PendingEvents::Take(StateEvent& event, bool* missed) {
+  *missed = std::exchange(missed_, false);
+  if (*missed) return true;
+  if (order_.empty()) return false;
+  auto node = newest_.extract(order_.front());
+  order_.pop_front();
+  event = std::move(node.mapped());
+  return true;
+}
+
+WatchHub::WatchHub(int64_t pending_states_max)
+    : pending_(pending_states_max), thread_([this] { Run(); }) {}
+
+WatchHub::~WatchHub() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    wake_.Signal();
+  }
+  thread_.join();
+}
+
+int64_t WatchHub::Subscribe(absl::string_view prefix, Sink sink) {
+  absl::MutexLock lock(&sinks_mutex_);
+  const int64_t number = next_number_++;
+  subscriptions_.push_back(
+      {.number = number, .prefix = std::string(prefix), .sink = std::move(sink)});
+  subscription_count_.fetch_add(1);
+  return number;
+}
+
+void WatchHub::Unsubscribe(int64_t subscription) {
+  absl::MutexLock lock(&sinks_mutex_);
+  const auto it =
+      std::find_if(subscriptions_.begin(), subscriptions_.end(),
+                   [subscription](const Subscription& s) { return s.number == subscription; });
+  if (it == subscriptions_.end()) return;
+  subscriptions_.erase(it);
+  subscription_count_.fetch_sub(1);
+}
+
+void WatchHub::Publish(const std::string& name, const std::shared_ptr<const NormState>& before,
+                       const std::shared_ptr<const NormState>& state) {
+  if (subscription_count_.load() == 0) return;
+  const bool deleted = state == nullptr;
+  absl::MutexLock lock(&mutex_);
+  pending_.Put({.name = name, .state = deleted ? before : state, .deleted = deleted});
+  wake_.Signal();
+}
+
+void WatchHub::Run() {
+  while (true) {
+    StateEvent event;
+    bool missed = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      while (!pending_.Take(event, &missed)) {
+        if (stopping_) return;
+        wake_.Wait(&mutex_);
+      }
+    }
+    absl::MutexLock lock(&sinks_mutex_);
+    for (const Subscription& subscription : subscriptions_) {
+      if (missed) {
+        subscription.sink(nullptr);
+      } else if (absl::StartsWith(event.name, subscription.prefix)) {
+        subscription.sink(&event);
+      }
+    }
+  }
+}
+
+}  // namespace normd
