@@ -1,7 +1,6 @@
 #include "server/convert.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -198,17 +197,15 @@ absl::StatusOr<std::vector<double>> VectorFromWire(absl::string_view field,
         absl::StrCat(field, " has shape ", ShapeToString(view->shape()), ", expected one axis"),
         {{"field", field}});
   }
-  std::vector<double> values(static_cast<size_t>(view->num_elements()));
   switch (view->dtype()) {
     case DataType::kFloat32: {
-      std::vector<float> floats(values.size());
-      std::memcpy(floats.data(), view->data().data(), view->data().size());
-      values.assign(floats.begin(), floats.end());
-      return values;
+      const auto* first = reinterpret_cast<const float*>(view->data().data());
+      return std::vector<double>(first, first + view->num_elements());
     }
-    case DataType::kFloat64:
-      std::memcpy(values.data(), view->data().data(), view->data().size());
-      return values;
+    case DataType::kFloat64: {
+      const auto* first = reinterpret_cast<const double*>(view->data().data());
+      return std::vector<double>(first, first + view->num_elements());
+    }
     default:
       return MakeError(Reason::kDtypeNotImplemented,
                        absl::StrCat(field, " has dtype ", DataTypeName(view->dtype()),

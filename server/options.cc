@@ -1,10 +1,13 @@
 #include "server/options.h"
 
 #include <CLI/CLI.hpp>
-#include <limits>
-#include <map>
+#include <functional>
+#include <string>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace normd {
 namespace {
@@ -20,27 +23,31 @@ what is on disk must be read anew (start again).
 
 Example: normd --listen=0.0.0.0:7117 --listen=unix:/run/normd.sock --data-dir=/var/lib/normd)";
 
-// What one size in bytes may be.
-CLI::Validator Bytes(int64_t min, int64_t max) {
-  CLI::Validator check(
-      [min, max](std::string& text) -> std::string {
-        std::string converted = text;
-        if (const std::string error = CLI::AsSizeValue(false)(converted); !error.empty()) {
-          return absl::StrCat("'", text, "' is not a size: ", error);
-        }
-        const auto value = CLI::detail::to_string(converted);
-        int64_t bytes = 0;
-        if (!CLI::detail::lexical_cast(value, bytes) || bytes < min || bytes > max) {
-          return absl::StrCat(text, " is not in ", min, " to ", max, " bytes");
-        }
-        text = value;
-        return "";
-      },
-      absl::StrCat("BYTES in [", min, " - ", max, "]"));
-  return check;
+// "64MiB": in the largest unit that divides it.
+std::string FormatBytes(int64_t bytes) {
+  constexpr std::pair<int64_t, absl::string_view> kUnits[] = {
+      {kGiB, "GiB"}, {kMiB, "MiB"}, {kKiB, "KiB"}};
+  for (const auto& [size, unit] : kUnits) {
+    if (bytes >= size && bytes % size == 0) return absl::StrCat(bytes / size, unit);
+  }
+  return absl::StrCat(bytes, "B");
 }
 
-CLI::Validator Count(int64_t min, int64_t max) { return CLI::Range(min, max); }
+std::string ParseBytes(std::string value, int64_t min, int64_t max, int64_t& variable) {
+  const std::string given = value;
+  int64_t bytes = 0;
+  try {
+    const std::string error = CLI::AsSizeValue(/*kb_is_1000=*/false)(value);
+    if (error.empty() && absl::SimpleAtoi(value, &bytes) && bytes >= min && bytes <= max) {
+      variable = bytes;
+      return "";
+    }
+  } catch (const CLI::Error&) {
+    // A number too large for any type; told below.
+  }
+  return absl::StrCat("'", given, "' is not a size of ", FormatBytes(min), " to ",
+                      FormatBytes(max));
+}
 
 class Parser {
  public:
@@ -62,32 +69,54 @@ class Parser {
   CLI::Option* Add(const std::string& flag, auto& variable, const std::string& text) {
     return app_.add_option(flag, variable, text)->capture_default_str()->group(group_);
   }
+  // A flag whose value `parse` takes, or tells what is wrong with it.
+  void AddChecked(const std::string& flag, const std::string& default_text,
+                  const std::string& type_name, const std::string& text,
+                  std::function<std::string(const std::string&)> parse) {
+    const auto checked = [flag, parse = std::move(parse)](const std::string& value) {
+      if (const std::string error = parse(value); !error.empty()) {
+        throw CLI::ValidationError(flag, error);
+      }
+    };
+    app_.add_option_function<std::string>(flag, checked, text)
+        ->default_str(default_text)
+        ->type_name(type_name)
+        ->group(group_);
+  }
   void AddCount(const std::string& flag, int64_t& variable, int64_t min, int64_t max,
                 const std::string& text) {
-    Add(flag, variable, text)->check(Count(min, max))->type_name("COUNT");
+    AddChecked(flag, absl::StrCat(variable), absl::StrCat("COUNT in [", min, " - ", max, "]"), text,
+               [&variable, min, max](const std::string& value) -> std::string {
+                 int64_t count = 0;
+                 if (!absl::SimpleAtoi(value, &count) || count < min || count > max) {
+                   return absl::StrCat("'", value, "' is not a count of ", min, " to ", max);
+                 }
+                 variable = count;
+                 return "";
+               });
   }
   void AddBytes(const std::string& flag, int64_t& variable, int64_t min, int64_t max,
                 const std::string& text) {
-    Add(flag, variable, text)->transform(Bytes(min, max))->type_name("");
+    AddChecked(flag, FormatBytes(variable),
+               absl::StrCat("SIZE in [", FormatBytes(min), " - ", FormatBytes(max), "]"), text,
+               [&variable, min, max](const std::string& value) {
+                 return ParseBytes(value, min, max, variable);
+               });
   }
-  void AddSeconds(const std::string& flag, absl::Duration& variable, absl::Duration max,
-                  const std::string& text) {
-    app_.add_option_function<std::string>(
-            flag,
-            [flag, max, &variable](const std::string& value) {
-              absl::Duration parsed;
-              if (!absl::ParseDuration(value, &parsed) || parsed < absl::ZeroDuration() ||
-                  parsed > max) {
-                throw CLI::ValidationError(flag,
-                                           absl::StrCat("'", value, "' is not a duration of 0 to ",
-                                                        absl::FormatDuration(max)));
-              }
-              variable = parsed;
-            },
-            text)
-        ->default_str(absl::FormatDuration(variable))
-        ->type_name(absl::StrCat("DURATION in [0 - ", absl::FormatDuration(max), "]"))
-        ->group(group_);
+  void AddDuration(const std::string& flag, absl::Duration& variable, absl::Duration max,
+                   const std::string& text) {
+    AddChecked(flag, absl::FormatDuration(variable),
+               absl::StrCat("DURATION in [0 - ", absl::FormatDuration(max), "]"), text,
+               [&variable, max](const std::string& value) -> std::string {
+                 absl::Duration parsed;
+                 if (!absl::ParseDuration(value, &parsed) || parsed < absl::ZeroDuration() ||
+                     parsed > max) {
+                   return absl::StrCat("'", value, "' is not a duration of 0 to ",
+                                       absl::FormatDuration(max));
+                 }
+                 variable = parsed;
+                 return "";
+               });
   }
   void Group(const std::string& group) { group_ = group; }
 
@@ -112,16 +141,21 @@ void AddFlags(Parser& parser, ServerOptions& options) {
            "Write the bound addresses to this file, one a line, once they are served")
       ->type_name("FILE");
   parser.Add("--log-level", options.log_level, "Lowest level that is logged to standard error")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}));
-  parser.AddSeconds("--drain-timeout", options.drain_timeout, absl::Hours(1),
-                    "How long SIGTERM waits for the streams to end");
+      ->type_name("trace|debug|info|warning|error");
+  parser.AddDuration("--drain-timeout", options.drain_timeout, absl::Hours(1),
+                     "How long SIGTERM waits for the streams to end");
 
   parser.Group("Storage");
-  parser.Add("--store", options.store, "Where states are kept; memory forgets them at the end")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, ServerOptions::Store>{
-          {"rocksdb", ServerOptions::Store::kRocksdb}, {"memory", ServerOptions::Store::kMemory}}))
-      ->default_str("rocksdb")
-      ->type_name("rocksdb|memory");
+  parser.AddChecked("--store", "rocksdb", "rocksdb|memory",
+                    "Where states are kept; memory forgets them at the end",
+                    [&options](const std::string& value) -> std::string {
+                      if (value != "rocksdb" && value != "memory") {
+                        return absl::StrCat("'", value, "' is not rocksdb or memory");
+                      }
+                      options.store = value == "memory" ? ServerOptions::Store::kMemory
+                                                        : ServerOptions::Store::kRocksdb;
+                      return "";
+                    });
   parser.Add("--data-dir", options.data_dir, "Folder of the states; made when it is not there")
       ->type_name("FOLDER");
   parser.app()
@@ -145,8 +179,8 @@ void AddFlags(Parser& parser, ServerOptions& options) {
                   "Memory of changed states that wait for the disk");
   parser.AddCount("--producers-max", options.producers_max, 1, kProducersMax,
                   "Producers that a state remembers; more are refused with PRODUCER_TABLE_FULL");
-  parser.AddSeconds("--producer-age-max", options.producer_age_max, absl::Hours(24 * 365),
-                    "A producer silent for longer may be forgotten to make room");
+  parser.AddDuration("--producer-age-max", options.producer_age_max, absl::Hours(24 * 365),
+                     "A producer silent for longer may be forgotten to make room");
 
   parser.Group("Limits");
   parser.AddBytes(

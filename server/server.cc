@@ -4,6 +4,9 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
@@ -66,6 +69,28 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenStore(const ServerOptions& optio
   return OpenRocksdbStateStore(std::move(rocksdb));
 }
 
+absl::Status CannotListen(const std::string& listen) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "cannot listen on '", listen, "': expected HOST:PORT or unix:PATH, free and allowed"));
+}
+
+// Whether `listen` is a unix socket that somebody serves. gRPC takes the path away from its owner
+// without a word, as it must when the owner is dead.
+bool IsServedSocket(absl::string_view listen) {
+  if (!absl::ConsumePrefix(&listen, "unix:")) return false;
+  absl::ConsumePrefix(&listen, "//");
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (listen.size() >= sizeof(address.sun_path)) return false;
+  listen.copy(address.sun_path, listen.size());
+  const int socket_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket_fd < 0) return false;
+  const bool served =
+      connect(socket_fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  close(socket_fd);
+  return served;
+}
+
 // The address a client can use: `listen` with the port that was bound.
 std::string BoundAddress(const std::string& listen, int port) {
   if (absl::StartsWith(listen, "unix:") || absl::StartsWith(listen, "unix-abstract:")) {
@@ -110,6 +135,7 @@ class RunningServer final : public Server {
     grpc::ServerBuilder builder;
     std::vector<int> ports(options_.listen.size(), 0);
     for (size_t i = 0; i < options_.listen.size(); ++i) {
+      if (IsServedSocket(options_.listen[i])) return CannotListen(options_.listen[i]);
       builder.AddListeningPort(options_.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
     }
     builder.RegisterService(&normalization_service_);
@@ -122,13 +148,11 @@ class RunningServer final : public Server {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     server_ = builder.BuildAndStart();
     for (size_t i = 0; i < ports.size(); ++i) {
-      if (server_ == nullptr || ports[i] == 0) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("cannot listen on '", options_.listen[i],
-                         "': expected HOST:PORT or unix:PATH, free and allowed"));
-      }
+      // The first that could not be bound; those after it were not tried.
+      if (ports[i] == 0) return CannotListen(options_.listen[i]);
       addresses_.push_back(BoundAddress(options_.listen[i], ports[i]));
     }
+    if (server_ == nullptr) return absl::FailedPreconditionError("gRPC cannot start its server");
     for (const char* service : kServices) {
       server_->GetHealthCheckService()->SetServingStatus(service, true);
     }
@@ -149,17 +173,19 @@ class RunningServer final : public Server {
       const bool ended = streams_.AwaitEmpty(deadline - absl::Now()) &&
                          watches_.AwaitEmpty(deadline - absl::Now());
       if (!ended) spdlog::warn("event=drain_timeout");
-      server_->Shutdown(absl::ToChronoTime(absl::Now() + kUnaryGrace));
     }
+    // Before the server's end, which waits for every call: a store that takes no writes would keep
+    // it from ending.
     registry_.Shutdown(kUnaryGrace);
-    if (!options_.port_file.empty()) std::remove(options_.port_file.c_str());
+    if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kUnaryGrace));
+    if (port_file_written_) std::remove(options_.port_file.c_str());
   }
 
  private:
   static constexpr const char* kServices[] = {"normd.v1.StateService",
                                               "normd.v1.NormalizationService"};
 
-  absl::Status WritePortFile() const {
+  absl::Status WritePortFile() {
     if (options_.port_file.empty()) return absl::OkStatus();
     // Renamed when whole, so that a reader never sees half of it.
     const std::string temporary = options_.port_file + ".tmp";
@@ -170,11 +196,14 @@ class RunningServer final : public Server {
       return absl::FailedPreconditionError(
           absl::StrCat("cannot write the port file '", options_.port_file, "'"));
     }
+    port_file_written_ = true;
     return absl::OkStatus();
   }
 
   const ServerOptions options_;
-  std::vector<std::string> addresses_;  // constant after Listen
+  // Constant after Listen.
+  std::vector<std::string> addresses_;
+  bool port_file_written_ = false;
 
   // In the order of use: what is below uses what is above.
   std::unique_ptr<StateStore> store_;

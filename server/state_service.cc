@@ -214,6 +214,9 @@ grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContex
                                                       v1::State* response) {
   std::optional<std::vector<float>> weight;
   std::optional<std::vector<float>> bias;
+  if (absl::Status status = CheckStateName(request->name()); !status.ok()) {
+    return Refuse(context->DefaultReactor(), status);
+  }
   absl::Status status = ParametersFromWire(request->parameters(), weight, bias);
   if (status.ok() && !weight.has_value() && !bias.has_value()) {
     status = MakeError(Reason::kParametersLengthMismatch,

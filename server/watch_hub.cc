@@ -7,15 +7,15 @@
 
 namespace normd {
 
-void PendingEvents::Put(const StateEvent& event) {
+void PendingEvents::Put(StateEvent event) {
   const auto it = newest_.find(event.name);
   if (it != newest_.end()) {
-    it->second = event;
+    it->second = std::move(event);
     return;
   }
   if (static_cast<int64_t>(order_.size()) >= states_max_) MarkMissed();
   order_.push_back(event.name);
-  newest_.emplace(event.name, event);
+  newest_.emplace(order_.back(), std::move(event));
 }
 
 void PendingEvents::MarkMissed() {
@@ -68,9 +68,15 @@ void WatchHub::Unsubscribe(int64_t subscription) {
 void WatchHub::Publish(const std::string& name, const std::shared_ptr<const NormState>& before,
                        const std::shared_ptr<const NormState>& state) {
   if (subscription_count_.load() == 0) return;
-  const bool deleted = state == nullptr;
+  const NormState* newest = state != nullptr ? state.get() : before.get();
+  if (newest == nullptr) return;
+  StateEvent event = {.name = name,
+                      .revision = newest->revision,
+                      .num_batches_tracked = newest->num_batches_tracked(),
+                      .etag = newest->Etag(),
+                      .deleted = state == nullptr};
   absl::MutexLock lock(&mutex_);
-  pending_.Put({.name = name, .state = deleted ? before : state, .deleted = deleted});
+  pending_.Put(std::move(event));
   wake_.Signal();
 }
 

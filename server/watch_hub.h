@@ -20,11 +20,14 @@
 
 namespace normd {
 
-// What a watcher is told of one state.
+// What a watcher is told of one state. Holds no value of the state: a slow watcher must not keep
+// old ones in memory.
 struct StateEvent {
   std::string name;
-  // The newest durable value; for a deleted state the last one it had.
-  std::shared_ptr<const NormState> state;
+  // Of the newest durable value; for a deleted state of the last one it had.
+  int64_t revision = 0;
+  int64_t num_batches_tracked = 0;
+  std::string etag;
   bool deleted = false;
 };
 
@@ -34,7 +37,7 @@ class PendingEvents {
  public:
   explicit PendingEvents(int64_t states_max) : states_max_(states_max) {}
 
-  void Put(const StateEvent& event);
+  void Put(StateEvent event);
   // Drops what waits: the reader is to be told that it missed events.
   void MarkMissed();
   // The next event into `event`; false when there is none. `*missed` tells that events before it
@@ -66,7 +69,8 @@ class WatchHub {
   // REQUIRES: not called by a sink.
   void Unsubscribe(int64_t subscription);
 
-  // A change of a state; see RegistryObserver::OnPublished.
+  // A change of a state; see RegistryObserver::OnPublished. A state that was made and deleted in
+  // one commit has neither value, and nobody is told of it.
   void Publish(const std::string& name, const std::shared_ptr<const NormState>& before,
                const std::shared_ptr<const NormState>& state);
 

@@ -88,9 +88,9 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchStatesRespons
       response_.set_event(event.deleted ? v1::WatchStatesResponse::DELETED
                                         : v1::WatchStatesResponse::CHANGED);
       response_.set_name(event.name);
-      response_.set_revision(event.state->revision);
-      response_.set_num_batches_tracked(event.state->num_batches_tracked());
-      response_.set_etag(event.state->Etag());
+      response_.set_revision(event.revision);
+      response_.set_num_batches_tracked(event.num_batches_tracked);
+      response_.set_etag(event.etag);
     }
     writing_ = true;
     StartWrite(&response_);

@@ -1,0 +1,336 @@
+#include "core/registry/write_combiner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/state/state_codec.h"
+#include "tests/core/registry/registry_testing.h"
+
+namespace normd {
+namespace {
+
+using ::normd::testing::Create;
+using ::normd::testing::Delete;
+using ::normd::testing::FakeClock;
+using ::normd::testing::Fold;
+using ::normd::testing::FunctionChange;
+using ::normd::testing::GatedStore;
+using ::normd::testing::Look;
+using ::normd::testing::Outcome;
+using ::normd::testing::RecordingObserver;
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+class WriteCombinerTest : public ::testing::Test {
+ protected:
+  void Start(const WriteCombiner::Options& options = {}) {
+    combiner_ = std::make_unique<WriteCombiner>(options, &store_, &clock_, &observer_);
+  }
+
+  static std::shared_ptr<StateEntry> NewEntry(const std::string& name) {
+    return std::make_shared<StateEntry>(name, nullptr);
+  }
+
+  std::shared_ptr<Outcome> Submit(const std::shared_ptr<StateEntry>& entry,
+                                  FunctionChange::Function function,
+                                  Durability durability = Durability::kDurable) {
+    auto outcome = std::make_shared<Outcome>();
+    combiner_->Submit(entry,
+                      std::make_unique<FunctionChange>(std::move(function), outcome, durability));
+    return outcome;
+  }
+
+  // An entry whose state is on disk.
+  std::shared_ptr<StateEntry> NewState(const std::string& name, int64_t num_features = 1) {
+    auto entry = NewEntry(name);
+    EXPECT_TRUE(Submit(entry, Create(name, num_features))->Await().ok());
+    return entry;
+  }
+
+  FakeClock clock_;
+  GatedStore store_;
+  RecordingObserver observer_;
+  std::unique_ptr<WriteCombiner> combiner_;
+};
+
+TEST_F(WriteCombinerTest, CommitsOnceForConcurrentUpdates) {
+  Start();
+  const auto entry = NewState("a");
+  store_.Close();
+  std::vector<std::shared_ptr<Outcome>> outcomes = {Submit(entry, Fold(1))};
+  store_.AwaitCommitsBegun(2);
+  for (int i = 0; i < 64; ++i) outcomes.push_back(Submit(entry, Fold(1)));
+  store_.Open();
+  for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
+  EXPECT_EQ(store_.commits_begun(), 3);
+  EXPECT_EQ(store_.records_committed(), 3);
+  EXPECT_EQ(entry->published()->revision, 66);
+  EXPECT_EQ(entry->published()->num_batches_tracked(), 65);
+}
+
+TEST_F(WriteCombinerTest, CommitsManyStatesWithOneSync) {
+  Start();
+  const auto first = NewEntry("first");
+  store_.Close();
+  const auto first_outcome = Submit(first, Create("first"));
+  store_.AwaitCommitsBegun(1);
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  for (int i = 0; i < 100; ++i) {
+    const std::string name = "s" + std::to_string(i);
+    outcomes.push_back(Submit(NewEntry(name), Create(name)));
+  }
+  store_.Open();
+  for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
+  EXPECT_EQ(store_.commits_begun(), 2);
+  EXPECT_EQ(store_.records_committed(), 101);
+}
+
+TEST_F(WriteCombinerTest, FoldsInTheOrderOfArrival) {
+  Start();
+  const auto entry = NewState("a");
+  double expected = 0;
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  for (int i = 1; i <= 50; ++i) {
+    expected = 0.9 * expected + 0.1 * i;
+    outcomes.push_back(Submit(entry, Fold(i)));
+  }
+  for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
+  EXPECT_DOUBLE_EQ(entry->published()->running_stats->mean[0], expected);
+}
+
+TEST_F(WriteCombinerTest, ShowsReadersOnlyWhatIsOnDisk) {
+  Start();
+  const auto entry = NewState("a");
+  store_.Close();
+  const auto durable = Submit(entry, Fold(1));
+  store_.AwaitCommitsBegun(2);
+  EXPECT_EQ(entry->published()->revision, 1);
+  EXPECT_FALSE(durable->done.HasBeenNotified());
+  store_.Open();
+  EXPECT_TRUE(durable->Await().ok());
+  EXPECT_EQ(entry->published()->revision, 2);
+  EXPECT_EQ(durable->published->revision, 2);
+  const StoredRecord record = store_.Load("a").value();
+  EXPECT_EQ(DecodeState("a", record.revision, record.data)->num_batches_tracked(), 1);
+}
+
+TEST_F(WriteCombinerTest, AnswersRelaxedBeforeTheDisk) {
+  Start();
+  const auto entry = NewState("a");
+  store_.Close();
+  const auto relaxed = Submit(entry, Fold(1), Durability::kRelaxed);
+  ASSERT_TRUE(relaxed->done.HasBeenNotified());
+  EXPECT_TRUE(relaxed->status.ok());
+  EXPECT_EQ(relaxed->published->revision, 1) << "the value on disk, without the update";
+  store_.Open();
+  EXPECT_TRUE(Submit(entry, Look())->Await().ok());
+  EXPECT_EQ(entry->published()->revision, 2);
+}
+
+TEST_F(WriteCombinerTest, AnswersWhatChangesNothingAfterWhatItSaw) {
+  Start();
+  const auto entry = NewState("a");
+  store_.Close();
+  const auto fold = Submit(entry, Fold(1));
+  store_.AwaitCommitsBegun(2);
+  const auto look = Submit(entry, Look());
+  EXPECT_FALSE(look->done.HasBeenNotified());
+  store_.Open();
+  EXPECT_TRUE(look->Await().ok());
+  EXPECT_EQ(look->published->revision, 2);
+  EXPECT_EQ(store_.commits_begun(), 2) << "nothing changed, so nothing to write";
+  EXPECT_TRUE(Submit(entry, Look())->done.HasBeenNotified()) << "nothing is under way";
+}
+
+TEST_F(WriteCombinerTest, RefusedChangeChangesNothing) {
+  Start();
+  const auto entry = NewState("a");
+  const auto refused = Submit(entry, [](StateDraft& draft, absl::Time) {
+    draft.Mutable();
+    return absl::InvalidArgumentError("no");
+  });
+  EXPECT_EQ(refused->Await(), absl::InvalidArgumentError("no"));
+  EXPECT_EQ(entry->published()->revision, 1);
+  EXPECT_EQ(store_.commits_begun(), 1);
+  EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
+  EXPECT_EQ(entry->published()->revision, 2);
+}
+
+TEST_F(WriteCombinerTest, StateMadeAndDeletedBetweenCommitsLeavesNoTrace) {
+  Start();
+  const auto other = NewEntry("other");
+  store_.Close();
+  const auto other_outcome = Submit(other, Create("other"));
+  store_.AwaitCommitsBegun(1);
+  const auto entry = NewEntry("a");
+  const auto created = Submit(entry, Create("a"));
+  const auto deleted = Submit(entry, Delete());
+  store_.Open();
+  EXPECT_TRUE(created->Await().ok());
+  EXPECT_TRUE(deleted->Await().ok());
+  EXPECT_EQ(entry->published(), nullptr);
+  EXPECT_FALSE(store_.Load("a").ok());
+}
+
+TEST_F(WriteCombinerTest, StateDeletedAndMadeAgainBetweenCommitsHasAHigherRevision) {
+  Start();
+  const auto entry = NewState("a", 1);
+  EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
+  store_.Close();
+  const auto fold = Submit(entry, Fold(1));
+  store_.AwaitCommitsBegun(3);
+  const auto deleted = Submit(entry, Delete());
+  const auto created = Submit(entry, Create("a", 5));
+  store_.Open();
+  EXPECT_TRUE(deleted->Await().ok());
+  EXPECT_TRUE(created->Await().ok());
+  EXPECT_EQ(entry->published()->config.num_features, 5);
+  EXPECT_EQ(entry->published()->revision, 4);
+}
+
+TEST_F(WriteCombinerTest, StateMadeAgainWhileItsDeleteIsUnderWayStartsAnew) {
+  Start();
+  const auto entry = NewState("a", 1);
+  EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
+  store_.Close();
+  const auto deleted = Submit(entry, Delete());
+  store_.AwaitCommitsBegun(3);
+  const auto created = Submit(entry, Create("a", 5));
+  store_.Open();
+  EXPECT_TRUE(deleted->Await().ok());
+  EXPECT_TRUE(created->Await().ok());
+  EXPECT_EQ(entry->published()->revision, 1);
+  EXPECT_EQ(store_.Load("a")->revision, 1);
+}
+
+TEST_F(WriteCombinerTest, RefusesUpdatesBeyondTheQueue) {
+  Start({.pending_updates_max = 3});
+  const auto entry = NewState("a");
+  store_.Close();
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  for (int i = 0; i < 3; ++i) outcomes.push_back(Submit(entry, Fold(1)));
+  const auto refused = Submit(entry, Fold(1));
+  ASSERT_TRUE(refused->done.HasBeenNotified());
+  EXPECT_EQ(GetReason(refused->status), Reason::kWriteQueueFull);
+  store_.Open();
+  for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
+  EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
+  EXPECT_EQ(entry->published()->num_batches_tracked(), 4);
+}
+
+TEST_F(WriteCombinerTest, RelaxedWaitsForTheDiskWhenTooMuchIsBehind) {
+  Start({.dirty_bytes_max = 100'000});
+  const auto small = NewState("small", 1);
+  const auto large = NewState("large", 3000);
+  store_.Close();
+  const auto first = Submit(large, Fold(1), Durability::kRelaxed);
+  EXPECT_TRUE(first->done.HasBeenNotified());
+  const auto second = Submit(small, Fold(1), Durability::kRelaxed);
+  EXPECT_FALSE(second->done.HasBeenNotified());
+  store_.Open();
+  EXPECT_TRUE(second->Await().ok());
+}
+
+TEST_F(WriteCombinerTest, TriesAgainWhileTheStoreIsFull) {
+  Start({.retry_delay = absl::Milliseconds(1)});
+  const auto entry = NewState("a");
+  store_.FailWith(MakeError(Reason::kStoreFull, "full"));
+  const auto waiting = Submit(entry, Fold(1));
+  observer_.AwaitBlocked();
+  store_.AwaitCommitsBegun(5);
+  EXPECT_FALSE(waiting->done.HasBeenNotified());
+  const auto refused = Submit(entry, Fold(1));
+  EXPECT_EQ(GetReason(refused->Await()), Reason::kStoreFull);
+  EXPECT_EQ(entry->published()->revision, 1) << "reads are served";
+  store_.FailWith(absl::OkStatus());
+  EXPECT_TRUE(waiting->Await().ok());
+  EXPECT_EQ(entry->published()->num_batches_tracked(), 1) << "the refused one was not applied";
+  EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
+  EXPECT_EQ(observer_.blocked(), 1);
+  EXPECT_EQ(observer_.unblocked(), 1);
+  EXPECT_TRUE(observer_.fatal().empty());
+}
+
+TEST_F(WriteCombinerTest, AcknowledgesNothingAfterAFailedSync) {
+  Start();
+  const auto entry = NewState("a");
+  store_.FailWith(absl::InternalError("sync failed"));
+  EXPECT_EQ(GetReason(Submit(entry, Fold(1))->Await()), Reason::kStoreUnavailable);
+  ASSERT_EQ(observer_.fatal().size(), 1U);
+  EXPECT_EQ(observer_.fatal()[0], absl::InternalError("sync failed"));
+  store_.FailWith(absl::OkStatus());
+  const int64_t commits = store_.commits_begun();
+  EXPECT_EQ(GetReason(Submit(entry, Fold(1))->Await()), Reason::kStoreUnavailable);
+  EXPECT_EQ(GetReason(Submit(entry, Fold(1), Durability::kRelaxed)->Await()),
+            Reason::kStoreUnavailable);
+  EXPECT_EQ(store_.commits_begun(), commits);
+  EXPECT_EQ(entry->published()->revision, 1);
+}
+
+TEST_F(WriteCombinerTest, ShutdownCommitsWhatWasApplied) {
+  Start();
+  const auto entry = NewState("a");
+  store_.Close();
+  const auto durable = Submit(entry, Fold(1));
+  const auto relaxed = Submit(entry, Fold(2), Durability::kRelaxed);
+  std::thread opener([this] {
+    store_.AwaitCommitsBegun(2);
+    store_.Open();
+  });
+  combiner_->Shutdown(absl::InfiniteDuration());
+  opener.join();
+  EXPECT_TRUE(durable->Await().ok());
+  EXPECT_EQ(store_.Load("a")->revision, 3);
+  EXPECT_EQ(GetReason(Submit(entry, Fold(1))->Await()), Reason::kShuttingDown);
+}
+
+TEST_F(WriteCombinerTest, ShutdownGivesUpOnAFullStore) {
+  Start({.retry_delay = absl::Milliseconds(1)});
+  const auto entry = NewState("a");
+  store_.FailWith(MakeError(Reason::kStoreFull, "full"));
+  const auto waiting = Submit(entry, Fold(1));
+  observer_.AwaitBlocked();
+  combiner_->Shutdown(absl::Milliseconds(5));
+  EXPECT_EQ(GetReason(waiting->Await()), Reason::kShuttingDown);
+  EXPECT_EQ(store_.Load("a")->revision, 1);
+}
+
+TEST_F(WriteCombinerTest, TellsTheObserverOfEveryCommittedRevisionInOrder) {
+  Start();
+  const auto entry = NewState("a");
+  EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
+  EXPECT_TRUE(Submit(entry, Delete())->Await().ok());
+  EXPECT_THAT(observer_.published(), ElementsAre(Pair("a", 1), Pair("a", 2), Pair("a", 0)));
+}
+
+TEST_F(WriteCombinerTest, AppliesEveryUpdateOfManyThreadsOnce) {
+  Start();
+  constexpr int kThreads = 8;
+  constexpr int kUpdates = 500;
+  const auto shared = NewState("shared");
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      const auto own = NewState("own" + std::to_string(t));
+      for (int i = 0; i < kUpdates; ++i) {
+        const Durability durability = i % 3 == 0 ? Durability::kDurable : Durability::kRelaxed;
+        EXPECT_TRUE(Submit(shared, Fold(1), durability)->Await().ok());
+        EXPECT_TRUE(Submit(own, Fold(1), durability)->Await().ok());
+      }
+      EXPECT_TRUE(Submit(own, Look())->Await().ok());
+      EXPECT_EQ(own->published()->num_batches_tracked(), kUpdates);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(Submit(shared, Look())->Await().ok());
+  EXPECT_EQ(shared->published()->num_batches_tracked(), kThreads * kUpdates);
+}
+
+}  // namespace
+}  // namespace normd
