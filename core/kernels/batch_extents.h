@@ -14,6 +14,23 @@ struct BatchExtents {
   size_t spatial = 1;
 };
 
+// The same values as `extents`, with one channel's values taken as the neighbours they are.
+constexpr BatchExtents Merged(const BatchExtents& extents) {
+  if (extents.channels != 1) return extents;
+  return {1, 1, extents.samples * extents.spatial};
+}
+
+// The neighbouring channels [first, first + count).
+struct ChannelRange {
+  size_t first = 0;
+  size_t count = 0;
+};
+
+// How many neighbouring channels a caller that walks a batch twice (moments, then normalize) should
+// take at a time, so that the second walk finds them in the cache; all of them where taking them
+// one after the other does not pay. At least 1, and no more than there are, if there are any.
+size_t ChannelsPerPass(const BatchExtents& extents);
+
 }  // namespace normd
 
 #endif  // NORMD_CORE_KERNELS_BATCH_EXTENTS_H_

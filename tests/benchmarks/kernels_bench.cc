@@ -38,7 +38,7 @@ struct Shape {
 };
 
 const std::vector<Shape>& Shapes() {
-  static const auto* const shapes = new std::vector<Shape>{
+  static const auto* const kShapes = new std::vector<Shape>{
       {"32x10", {32, 10, 1}},
       {"256x1024", {256, 1024, 1}},
       {"4096x256", {4096, 256, 1}},
@@ -48,7 +48,7 @@ const std::vector<Shape>& Shapes() {
       {"1x64x512x512", {1, 64, 512 * 512}},
       {"channels_last_32x64x56x56", {32 * 56 * 56, 64, 1}},
   };
-  return *shapes;
+  return *kShapes;
 }
 
 // A batch, its output and its coefficients; every page touched.
