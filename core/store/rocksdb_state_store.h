@@ -21,18 +21,34 @@ struct RocksdbOptions {
   int64_t write_buffer_bytes = 64 * kMiB;
   // Bytes of table blocks kept in memory.
   int64_t block_cache_bytes = 64 * kMiB;
+  // Bytes of the disk that commits leave free, though never more than a quarter of it: a commit
+  // that would leave less is STORE_FULL. RocksDB needs them to move its buffers to tables; when it
+  // runs out of space itself, commits may be kInternal, and the process must be started anew.
+  int64_t reserved_bytes = 256 * kMiB;
   // Files kept open.
   int max_open_files = 512;
   // Open although acknowledged commits are lost (rot in the middle of the log), losing them.
   bool accept_data_loss = false;
-  // Gets one line an event worth an operator's eye (what recovery found); may be empty.
+  // Gets one line, as key=value, for each event worth an operator's eye: what recovery found, the
+  // disk full and writable again, compaction stopped, a failure. Called from any thread, one call
+  // at a time; it must not call the store. May be empty.
   absl::AnyInvocable<void(absl::string_view)> on_event;
 };
 
 // Opens a store in a folder, alone: a second process is refused. A torn tail of the write-ahead log
 // (never acknowledged) is dropped; anything lost before it is refused with kDataLoss unless
-// accept_data_loss. Errors: kFailedPrecondition (folder in use, a file in the way, no permission, made
-// by an incompatible version), kDataLoss.
+// accept_data_loss, which keeps all that can still be read.
+//
+// What cannot be seen: a log that was deleted, or cut exactly between two commits, and rot in the
+// very last commit, which looks like a torn one.
+//
+// A damaged record (RECORD_DAMAGED) keeps no other from being read or written. Compaction ends when
+// it meets one, though, and tables pile up from then on: the event compaction_stopped calls for a
+// backup to be restored in the coming days.
+//
+// Errors: kFailedPrecondition (folder in use, a file in the way, no permission, made by an
+// incompatible version), kDataLoss, kResourceExhausted (STORE_FULL), kUnavailable
+// (STORE_UNAVAILABLE). Each names the folder.
 absl::StatusOr<std::unique_ptr<StateStore>> OpenRocksdbStateStore(RocksdbOptions options);
 
 }  // namespace normd
