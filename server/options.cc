@@ -165,6 +165,10 @@ void AddFlags(Parser& parser, ServerOptions& options) {
   parser.AddBytes(
       "--store-write-buffer-bytes", options.store_write_buffer_bytes, kStoreWriteBufferBytesMin,
       kBytesMax, "Writes held in memory before they go to a table; recovery reads four times that");
+  parser.AddBytes(
+      "--store-reserved-bytes", options.store_reserved_bytes, 0, kBytesMax,
+      "Disk space (a quarter of the disk at most) that is left free: a commit that would "
+      "use it is refused with STORE_FULL");
   parser.AddBytes("--cache-bytes", options.cache_bytes, kCacheBytesMin, kBytesMax,
                   "Memory for states; those not used lately are read from the store again");
   parser.AddCount("--loader-threads", options.loader_threads, 1, kLoaderThreadsMax,

@@ -20,6 +20,8 @@ inline constexpr int64_t kProducerIdBytesMax = 128;
 // One state. Its record (two float32 and two float64 a channel, and the producers) fits one commit.
 inline constexpr int64_t kNumFeaturesMax = int64_t{1} << 20;
 inline constexpr int64_t kChannelRecordBytesMax = 24;
+// Of a state that is created: training cannot count from here to the end of int64.
+inline constexpr int64_t kNumBatchesTrackedMax = int64_t{1} << 62;
 inline constexpr int64_t kProducersMax = 65536;
 inline constexpr int64_t kProducerRecordBytesMax = kProducerIdBytesMax + 32;
 inline constexpr int64_t kDefaultProducers = 1024;
@@ -36,6 +38,8 @@ inline constexpr int64_t kControlMessageBytesMax = 32 * kMiB;
 // The store.
 inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
 inline constexpr int64_t kStoreWriteBufferBytesMin = kMiB;
+// Room that a commit leaves on the disk, for RocksDB to move its buffers to tables.
+inline constexpr int64_t kDefaultStoreReservedBytes = 256 * kMiB;
 
 // Streams. The requests and responses that one stream holds at a time.
 inline constexpr int64_t kDefaultStreams = 1024;

@@ -33,7 +33,6 @@ absl::Status CheckFinite(const Batch& batch, const Moments& moments) {
 }  // namespace
 
 absl::StatusOr<Batch> Batch::Create(const TensorView& tensor, const NormConfig& config) {
-  const std::string shape = ShapeToString(tensor.shape());
   if (tensor.dtype() != DataType::kFloat32) {
     return MakeError(Reason::kDtypeNotImplemented,
                      absl::StrCat("input has dtype ", DataTypeName(tensor.dtype()),
@@ -41,10 +40,11 @@ absl::StatusOr<Batch> Batch::Create(const TensorView& tensor, const NormConfig& 
                      {{"field", "input.dtype"}});
   }
   if (tensor.rank() < kRankMin || tensor.rank() > kRankMax) {
-    return MakeError(Reason::kRankUnsupported,
-                     absl::StrCat("input has rank ", tensor.rank(), " (shape ", shape,
-                                  "), expected rank ", kRankMin, " to ", kRankMax),
-                     {{"field", "input.shape"}, {"actual", absl::StrCat(tensor.rank())}});
+    return MakeError(
+        Reason::kRankUnsupported,
+        absl::StrCat("input has rank ", tensor.rank(), " (shape ", ShapeToString(tensor.shape()),
+                     "), expected rank ", kRankMin, " to ", kRankMax),
+        {{"field", "input.shape"}, {"actual", absl::StrCat(tensor.rank())}});
   }
   const bool channels_last = tensor.layout() == Layout::kChannelsLast;
   const size_t channel_axis = channels_last ? tensor.shape().size() - 1 : 1;
@@ -52,7 +52,8 @@ absl::StatusOr<Batch> Batch::Create(const TensorView& tensor, const NormConfig& 
   if (channels != config.num_features) {
     return MakeError(Reason::kChannelCountMismatch,
                      absl::StrCat("num_features is ", config.num_features, ", input has ", channels,
-                                  " channels (axis ", channel_axis, " of shape ", shape, ")"),
+                                  " channels (axis ", channel_axis, " of shape ",
+                                  ShapeToString(tensor.shape()), ")"),
                      {{"field", "input.shape"},
                       {"expected", absl::StrCat(config.num_features)},
                       {"actual", absl::StrCat(channels)}});

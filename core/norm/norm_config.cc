@@ -57,6 +57,13 @@ absl::Status CheckNormConfig(const NormConfig& config) {
                                   ", expected 0 or 1"),
                      {{"field", "config.running_var_correction"}});
   }
+  if (config.non_finite != NonFinitePolicy::kRefuse &&
+      config.non_finite != NonFinitePolicy::kPropagate) {
+    return MakeError(Reason::kNonFinitePolicyUnknown,
+                     absl::StrCat("non_finite is ", static_cast<int>(config.non_finite),
+                                  ", expected REFUSE (1) or PROPAGATE (2)"),
+                     {{"field", "config.non_finite"}});
+  }
   return absl::OkStatus();
 }
 

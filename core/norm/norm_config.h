@@ -36,7 +36,8 @@ struct NormConfig {
 };
 
 // OK when every field is in its range. Errors: KIND_NOT_IMPLEMENTED (all but BATCH_NORM),
-// NUM_FEATURES_OUT_OF_RANGE, EPS_OUT_OF_RANGE, MOMENTUM_OUT_OF_RANGE, CORRECTION_OUT_OF_RANGE.
+// NUM_FEATURES_OUT_OF_RANGE, EPS_OUT_OF_RANGE, MOMENTUM_OUT_OF_RANGE, CORRECTION_OUT_OF_RANGE,
+// NON_FINITE_POLICY_UNKNOWN.
 absl::Status CheckNormConfig(const NormConfig& config);
 
 }  // namespace normd

@@ -3,14 +3,18 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/error.h"
+#include "core/base/limits.h"
 #include "core/base/names.h"
 #include "core/base/status_macros.h"
 
 namespace normd {
 namespace {
+
+constexpr size_t kShownEtagBytesMax = 64;
 
 template <typename T>
 absl::Status CheckValues(absl::string_view field, const std::vector<T>& values,
@@ -61,11 +65,11 @@ absl::Status CheckRunningStats(const NormConfig& config, const RunningStats& sta
   }
   NORMD_RETURN_IF_ERROR(CheckValues("running_mean", stats.mean, config.num_features, true));
   NORMD_RETURN_IF_ERROR(CheckValues("running_var", stats.var, config.num_features, false));
-  if (stats.num_batches_tracked < 0) {
-    return MakeError(
-        Reason::kNonFiniteValue,
-        absl::StrCat("num_batches_tracked is ", stats.num_batches_tracked, ", expected >= 0"),
-        {{"field", "running_stats.num_batches_tracked"}});
+  if (stats.num_batches_tracked < 0 || stats.num_batches_tracked > kNumBatchesTrackedMax) {
+    return MakeError(Reason::kNonFiniteValue,
+                     absl::StrCat("num_batches_tracked is ", stats.num_batches_tracked,
+                                  ", expected 0 to ", kNumBatchesTrackedMax),
+                     {{"field", "running_stats.num_batches_tracked"}});
   }
   return absl::OkStatus();
 }
@@ -177,8 +181,11 @@ absl::Status NormState::UpdateConfig(const NormConfig& new_config) {
 
 absl::Status NormState::CheckEtag(absl::string_view etag) const {
   if (etag.empty() || etag == Etag()) return absl::OkStatus();
+  // Escaped and cut: it came from a client and may be anything.
+  const std::string given = absl::CHexEscape(etag.substr(0, kShownEtagBytesMax));
   return MakeError(Reason::kEtagMismatch,
-                   absl::StrCat("etag is '", Etag(), "', '", etag, "' was expected by the request"),
+                   absl::StrCat("etag is '", Etag(), "', the request expected '", given,
+                                etag.size() > kShownEtagBytesMax ? "...'" : "'"),
                    {{"field", "etag"}, {"actual", Etag()}});
 }
 
@@ -193,8 +200,7 @@ int64_t NormState::MemoryBytes() const {
     bytes += static_cast<int64_t>((running_stats->mean.capacity() + running_stats->var.capacity()) *
                                   sizeof(double));
   }
-  constexpr int64_t kProducerBytes = sizeof(ProducerTable::Entry) + sizeof(std::string) + 48;
-  return bytes + static_cast<int64_t>(producers.entries().size()) * kProducerBytes;
+  return bytes + producers.MemoryBytes();
 }
 
 absl::Status NormState::CheckNotFrozen() const {

@@ -52,8 +52,8 @@ struct NormState {
 
   // A state that passes every check. Errors: as CheckStateName and CheckNormConfig;
   // PARAMETERS_ABSENT, RUNNING_STATS_ABSENT (values given that the config does not have),
-  // PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (a value that is not finite, or a negative
-  // variance or count).
+  // PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (a value that is not finite, a negative
+  // variance, or a num_batches_tracked that is not in [0, kNumBatchesTrackedMax]).
   static absl::StatusOr<NormState> Create(absl::string_view name, const NormConfig& config,
                                           InitialValues initial, absl::Time now);
 

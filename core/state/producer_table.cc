@@ -1,5 +1,6 @@
 #include "core/state/producer_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,16 +17,11 @@ absl::Status ProducerTable::Record(absl::string_view producer_id, int64_t sequen
                                    const ProducerLimits& limits) {
   auto it = entries_.find(producer_id);
   if (it == entries_.end()) {
-    if (static_cast<int64_t>(entries_.size()) >= limits.producers_max) {
-      absl::erase_if(entries_, [&](const auto& item) {
-        return now - item.second.update_time > limits.age_max;
-      });
-    }
-    if (static_cast<int64_t>(entries_.size()) >= limits.producers_max) {
+    if (!MakeRoom(now, limits)) {
       return MakeError(Reason::kProducerTableFull,
                        absl::StrCat("producer '", producer_id, "' is new and ", entries_.size(),
                                     " producers are known, at most ", limits.producers_max,
-                                    " are (none was silent for longer than ",
+                                    " are (too few were silent for longer than ",
                                     absl::FormatDuration(limits.age_max), ")"),
                        {{"field", "producer_id"}, {"limit", absl::StrCat(limits.producers_max)}});
     }
@@ -37,6 +33,27 @@ absl::Status ProducerTable::Record(absl::string_view producer_id, int64_t sequen
 
 void ProducerTable::Restore(std::string producer_id, const Entry& entry) {
   entries_[std::move(producer_id)] = entry;
+}
+
+int64_t ProducerTable::MemoryBytes() const {
+  // A slot and its control byte.
+  constexpr size_t kSlotBytes = sizeof(std::pair<const std::string, Entry>) + 1;
+  size_t bytes = entries_.capacity() * kSlotBytes;
+  for (const auto& [producer_id, entry] : entries_) bytes += producer_id.capacity();
+  return static_cast<int64_t>(bytes);
+}
+
+bool ProducerTable::MakeRoom(absl::Time now, const ProducerLimits& limits) {
+  const auto known = static_cast<int64_t>(entries_.size());
+  if (known < limits.producers_max) return true;
+  const auto silent = [&](const auto& item) {
+    return now - item.second.update_time > limits.age_max;
+  };
+  if (known - std::count_if(entries_.begin(), entries_.end(), silent) >= limits.producers_max) {
+    return false;
+  }
+  absl::erase_if(entries_, silent);
+  return true;
 }
 
 }  // namespace normd

@@ -42,7 +42,14 @@ class ProducerTable {
 
   const absl::flat_hash_map<std::string, Entry>& entries() const { return entries_; }
 
+  // About how many bytes of memory the entries hold.
+  int64_t MemoryBytes() const;
+
  private:
+  // Forgets those silent for too long when a new producer would not fit otherwise. False, having
+  // forgotten none, when it does not fit even so.
+  bool MakeRoom(absl::Time now, const ProducerLimits& limits);
+
   absl::flat_hash_map<std::string, Entry> entries_;
 };
 

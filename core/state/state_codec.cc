@@ -90,6 +90,10 @@ absl::Status CheckRecord(absl::string_view name, int64_t revision, const StateRe
     return Damaged(name, absl::StrCat("it has num_features ", config.num_features,
                                       " and arrays of other lengths"));
   }
+  if (record.num_batches_tracked() < 0) {
+    return Damaged(name, absl::StrCat("it has num_batches_tracked ", record.num_batches_tracked(),
+                                      ", expected >= 0"));
+  }
   return absl::OkStatus();
 }
 

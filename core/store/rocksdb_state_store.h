@@ -18,13 +18,13 @@ struct RocksdbOptions {
   std::string directory;
   // Bytes of writes held in memory before they go to a table; three such buffers at most. The
   // write-ahead log may be 4 of them long, and recovery reads 350 MB of it a second.
-  int64_t write_buffer_bytes = 64 * kMiB;
+  int64_t write_buffer_bytes = kDefaultStoreWriteBufferBytes;
   // Bytes of table blocks kept in memory.
   int64_t block_cache_bytes = 64 * kMiB;
   // Bytes of the disk that commits leave free, though never more than a quarter of it: a commit
   // that would leave less is STORE_FULL. RocksDB needs them to move its buffers to tables; when it
   // runs out of space itself, commits may be kInternal, and the process must be started anew.
-  int64_t reserved_bytes = 256 * kMiB;
+  int64_t reserved_bytes = kDefaultStoreReservedBytes;
   // Files kept open.
   int max_open_files = 512;
   // Open although acknowledged commits are lost (rot in the middle of the log), losing them.

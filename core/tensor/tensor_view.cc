@@ -15,7 +15,7 @@ absl::StatusOr<TensorView> TensorView::Create(DataType dtype, Layout layout,
     return MakeError(
         Reason::kDataLengthMismatch,
         absl::StrCat("tensor of shape ", ShapeToString(shape), " and dtype ", DataTypeName(dtype),
-                     " has ", expected, " bytes of data expected, ", data.size(), " came"),
+                     " takes ", expected, " bytes of data, ", data.size(), " came"),
         {{"field", "data"},
          {"expected_bytes", absl::StrCat(expected)},
          {"actual_bytes", absl::StrCat(data.size())}});

@@ -1,0 +1,21 @@
+#include "core/base/clock.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/time/clock.h"
+
+namespace normd {
+namespace {
+
+TEST(ClockTest, SystemClockTellsTheTimeOfTheMachine) {
+  const absl::Time before = absl::Now();
+  const absl::Time told = Clock::System()->Now();
+  const absl::Time after = absl::Now();
+  EXPECT_LE(before, told);
+  EXPECT_LE(told, after);
+}
+
+TEST(ClockTest, SystemClockIsOne) { EXPECT_EQ(Clock::System(), Clock::System()); }
+
+}  // namespace
+}  // namespace normd

@@ -1,0 +1,352 @@
+// NormState::Create and what users set. Updates stand in train_test.cc.
+
+#include "core/state/norm_state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/limits.h"
+#include "tests/core/error_matchers.h"
+#include "tests/core/state/state_testing.h"
+
+namespace normd {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Pair;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+absl::StatusOr<NormState> Create(const NormConfig& config, InitialValues initial) {
+  return NormState::Create("m/bn1", config, std::move(initial), kCreateTime);
+}
+
+NormConfig TwoChannels() { return {.num_features = 2}; }
+
+TEST(NormStateCreateTest, StartsAsPyTorchDoes) {
+  const NormState state = NewState();
+  EXPECT_EQ(state.name, "m/bn1");
+  EXPECT_EQ(state.config, TwoChannels());
+  EXPECT_THAT(state.weight, ElementsAre(1, 1));
+  EXPECT_THAT(state.bias, ElementsAre(0, 0));
+  ASSERT_TRUE(state.running_stats.has_value());
+  EXPECT_THAT(state.running_stats->mean, ElementsAre(0, 0));
+  EXPECT_THAT(state.running_stats->var, ElementsAre(1, 1));
+  EXPECT_EQ(state.num_batches_tracked(), 0);
+  EXPECT_FALSE(state.frozen);
+  EXPECT_TRUE(state.producers.entries().empty());
+  EXPECT_EQ(state.create_time, kCreateTime);
+  EXPECT_EQ(state.update_time, kCreateTime);
+}
+
+TEST(NormStateCreateTest, StartsFromGivenValues) {
+  const NormState state = NewState(
+      {},
+      {.weight = std::vector<float>{2, -3},
+       .bias = std::vector<float>{0.5, -0.5},
+       .running_stats = RunningStats{.mean = {7, -8}, .var = {0, 9}, .num_batches_tracked = 11}});
+  EXPECT_THAT(state.weight, ElementsAre(2, -3));
+  EXPECT_THAT(state.bias, ElementsAre(0.5, -0.5));
+  EXPECT_THAT(state.running_stats->mean, ElementsAre(7, -8));
+  EXPECT_THAT(state.running_stats->var, ElementsAre(0, 9));
+  EXPECT_EQ(state.num_batches_tracked(), 11);
+}
+
+TEST(NormStateCreateTest, OneOfWeightAndBiasMayBeGiven) {
+  const NormState state = NewState({}, {.bias = std::vector<float>{3, 4}});
+  EXPECT_THAT(state.weight, ElementsAre(1, 1));
+  EXPECT_THAT(state.bias, ElementsAre(3, 4));
+}
+
+TEST(NormStateCreateTest, WithoutAffineAndTrackingHoldsNoArrays) {
+  const NormState state = NewState({.affine = false, .track_running_stats = false});
+  EXPECT_THAT(state.weight, IsEmpty());
+  EXPECT_THAT(state.bias, IsEmpty());
+  EXPECT_FALSE(state.running_stats.has_value());
+  EXPECT_EQ(state.num_batches_tracked(), 0);
+}
+
+TEST(NormStateCreateTest, RefusesABadNameOrConfig) {
+  EXPECT_THAT(NormState::Create("m//bn1", TwoChannels(), {}, kCreateTime),
+              HasReason(Reason::kStateNameInvalid));
+  EXPECT_THAT(Create({.num_features = 0}, {}), HasReason(Reason::kNumFeaturesOutOfRange));
+  EXPECT_THAT(Create({.num_features = 2, .eps = -1}, {}), HasReason(Reason::kEpsOutOfRange));
+  EXPECT_THAT(Create({.num_features = 2, .momentum = 2}, {}),
+              HasReason(Reason::kMomentumOutOfRange));
+  EXPECT_THAT(Create({.kind = NormKind::kLayerNorm, .num_features = 2}, {}),
+              HasReason(Reason::kKindNotImplemented));
+}
+
+struct BadInitialCase {
+  std::string name;
+  Reason reason;
+  std::string message;
+  InitialValues initial;
+  NormConfig config = TwoChannels();
+};
+
+std::vector<BadInitialCase> BadInitialCases() {
+  const NormConfig plain = {.num_features = 2, .affine = false, .track_running_stats = false};
+  const auto stats = [](std::vector<double> mean, std::vector<double> var, int64_t batches) {
+    return InitialValues{.running_stats = RunningStats{.mean = std::move(mean),
+                                                       .var = std::move(var),
+                                                       .num_batches_tracked = batches}};
+  };
+  return {
+      {"WeightWithoutAffine",
+       Reason::kParametersAbsent,
+       "affine is false, so there is no weight and bias to set",
+       {.weight = std::vector<float>{1, 1}},
+       plain},
+      {"BiasWithoutAffine",
+       Reason::kParametersAbsent,
+       "affine is false, so there is no weight and bias to set",
+       {.bias = std::vector<float>{1, 1}},
+       plain},
+      {"StatisticsWithoutTracking", Reason::kRunningStatsAbsent,
+       "track_running_stats is false, so there are no running statistics to set",
+       stats({0, 0}, {1, 1}, 0), plain},
+      {"WeightTooLong",
+       Reason::kParametersLengthMismatch,
+       "num_features is 2, weight has 3 values",
+       {.weight = std::vector<float>{1, 1, 1}}},
+      {"WeightEmpty",
+       Reason::kParametersLengthMismatch,
+       "num_features is 2, weight has 0 values",
+       {.weight = std::vector<float>{}}},
+      {"BiasTooShort",
+       Reason::kParametersLengthMismatch,
+       "num_features is 2, bias has 1 values",
+       {.bias = std::vector<float>{1}}},
+      {"MeanTooShort", Reason::kParametersLengthMismatch,
+       "num_features is 2, running_mean has 1 values", stats({0}, {1, 1}, 0)},
+      {"VarTooLong", Reason::kParametersLengthMismatch,
+       "num_features is 2, running_var has 3 values", stats({0, 0}, {1, 1, 1}, 0)},
+      {"WeightNan",
+       Reason::kNonFiniteValue,
+       "weight is nan at channel 1, expected a finite value",
+       {.weight = std::vector<float>{1, kNan}}},
+      {"BiasInf",
+       Reason::kNonFiniteValue,
+       "bias is -inf at channel 0, expected a finite value",
+       {.bias = std::vector<float>{-kInf, 0}}},
+      {"MeanNan", Reason::kNonFiniteValue,
+       "running_mean is nan at channel 0, expected a finite value", stats({kNan, 0}, {1, 1}, 0)},
+      {"VarInf", Reason::kNonFiniteValue,
+       "running_var is inf at channel 1, expected a finite value that is not negative",
+       stats({0, 0}, {1, kInf}, 0)},
+      {"VarNegative", Reason::kNonFiniteValue,
+       "running_var is -0.25 at channel 1, expected a finite value that is not negative",
+       stats({0, 0}, {1, -0.25}, 0)},
+      {"BatchesNegative", Reason::kNonFiniteValue,
+       "num_batches_tracked is -1, expected 0 to 4611686018427387904", stats({0, 0}, {1, 1}, -1)},
+      {"BatchesThatTrainingWouldOverflow", Reason::kNonFiniteValue,
+       "num_batches_tracked is 9223372036854775807, expected 0 to 4611686018427387904",
+       stats({0, 0}, {1, 1}, std::numeric_limits<int64_t>::max())},
+  };
+}
+
+class BadInitialTest : public testing::TestWithParam<BadInitialCase> {};
+
+TEST_P(BadInitialTest, IsRefused) {
+  EXPECT_THAT(Create(GetParam().config, GetParam().initial),
+              IsError(GetParam().reason, GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(Values, BadInitialTest, testing::ValuesIn(BadInitialCases()),
+                         [](const auto& bad) { return bad.param.name; });
+
+TEST(NormStateCreateTest, LargestBatchCountCanStillBeTrained) {
+  NormState state =
+      NewState({.momentum = std::nullopt},
+               {.running_stats = RunningStats{
+                    .mean = {0, 0}, .var = {1, 1}, .num_batches_tracked = kNumBatchesTrackedMax}});
+  ASSERT_TRUE(Train(state, GoodBatch()).ok());
+  EXPECT_EQ(state.num_batches_tracked(), kNumBatchesTrackedMax + 1);
+}
+
+TEST(SetParametersTest, SetsOneOrBoth) {
+  NormState state = NewState();
+  ASSERT_TRUE(state.SetParameters(std::vector<float>{2, 3}, std::nullopt).ok());
+  EXPECT_THAT(state.weight, ElementsAre(2, 3));
+  EXPECT_THAT(state.bias, ElementsAre(0, 0));
+  ASSERT_TRUE(state.SetParameters(std::nullopt, std::vector<float>{4, 5}).ok());
+  EXPECT_THAT(state.weight, ElementsAre(2, 3));
+  EXPECT_THAT(state.bias, ElementsAre(4, 5));
+  ASSERT_TRUE(state.SetParameters(std::vector<float>{6, 7}, std::vector<float>{8, 9}).ok());
+  EXPECT_THAT(state.weight, ElementsAre(6, 7));
+  EXPECT_THAT(state.bias, ElementsAre(8, 9));
+}
+
+TEST(SetParametersTest, RefusalChangesNothing) {
+  NormState state = NewState();
+  const std::string before = EncodeState(state);
+  const std::vector<float> good = {2, 3};
+  // The good half of a pair is not set either.
+  EXPECT_THAT(state.SetParameters(good, std::vector<float>{1}),
+              IsError(Reason::kParametersLengthMismatch, "num_features is 2, bias has 1 values"));
+  EXPECT_THAT(state.SetParameters(good, std::vector<float>{1, kNan}),
+              HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(state.SetParameters(std::vector<float>{kInf, 1}, good),
+              HasReason(Reason::kNonFiniteValue));
+  EXPECT_EQ(EncodeState(state), before);
+
+  NormState plain = NewState({.affine = false});
+  EXPECT_THAT(plain.SetParameters(good, good), HasReason(Reason::kParametersAbsent));
+  EXPECT_THAT(plain.weight, IsEmpty());
+}
+
+TEST(ResetRunningStatsTest, GoesBackToTheInitialValuesAndKeepsTheRest) {
+  NormState state = NewState({}, {.weight = std::vector<float>{2, 3}});
+  ASSERT_TRUE(Train(state, GoodBatch(), {"p", 5}).ok());
+  ASSERT_TRUE(state.ResetRunningStats().ok());
+  EXPECT_THAT(state.running_stats->mean, ElementsAre(0, 0));
+  EXPECT_THAT(state.running_stats->var, ElementsAre(1, 1));
+  EXPECT_EQ(state.num_batches_tracked(), 0);
+  EXPECT_THAT(state.weight, ElementsAre(2, 3));
+  EXPECT_EQ(state.producers.Sequence("p"), 5);
+}
+
+TEST(ResetRunningStatsTest, IsRefusedWithoutRunningStatistics) {
+  NormState state = NewState({.track_running_stats = false});
+  EXPECT_THAT(state.ResetRunningStats(),
+              IsError(Reason::kRunningStatsAbsent,
+                      "track_running_stats is false, so there are no running statistics to reset"));
+}
+
+TEST(UpdateConfigTest, SetsWhatMayChange) {
+  NormState state = NewState();
+  const NormConfig updated = {.num_features = 2,
+                              .eps = 0,
+                              .momentum = std::nullopt,
+                              .running_var_correction = 0,
+                              .non_finite = NonFinitePolicy::kPropagate};
+  ASSERT_TRUE(state.UpdateConfig(updated).ok());
+  EXPECT_EQ(state.config, updated);
+}
+
+TEST(UpdateConfigTest, RefusesWhatIsFixedAtCreation) {
+  const std::vector<std::pair<std::string, NormConfig>> cases = {
+      {"config.kind", {.kind = NormKind::kLayerNorm, .num_features = 2}},
+      {"config.num_features", {.num_features = 3}},
+      {"config.affine", {.num_features = 2, .affine = false}},
+      {"config.track_running_stats", {.num_features = 2, .track_running_stats = false}},
+  };
+  NormState state = NewState();
+  const std::string before = EncodeState(state);
+  for (const auto& [field, config] : cases) {
+    const absl::Status status = state.UpdateConfig(config);
+    EXPECT_THAT(status, IsError(Reason::kFieldImmutable,
+                                field + " is fixed at creation, expected it unchanged"));
+    EXPECT_THAT(GetErrorMetadata(status), Contains(Pair("field", field)));
+    EXPECT_EQ(EncodeState(state), before);
+  }
+}
+
+TEST(UpdateConfigTest, RefusesWhatIsOutOfRange) {
+  NormState state = NewState();
+  const std::string before = EncodeState(state);
+  EXPECT_THAT(state.UpdateConfig({.num_features = 2, .eps = kInf}),
+              HasReason(Reason::kEpsOutOfRange));
+  EXPECT_THAT(state.UpdateConfig({.num_features = 2, .momentum = 1.5}),
+              HasReason(Reason::kMomentumOutOfRange));
+  EXPECT_THAT(state.UpdateConfig({.num_features = 2, .running_var_correction = 2}),
+              HasReason(Reason::kCorrectionOutOfRange));
+  EXPECT_EQ(EncodeState(state), before);
+}
+
+TEST(FrozenTest, RefusesEveryChange) {
+  NormState state = NewState();
+  state.frozen = true;
+  const std::string before = EncodeState(state);
+  EXPECT_THAT(Train(state, GoodBatch()), HasReason(Reason::kStateFrozen));
+  EXPECT_THAT(state.SetParameters(std::vector<float>{1, 2}, std::nullopt),
+              HasReason(Reason::kStateFrozen));
+  EXPECT_THAT(state.ResetRunningStats(), HasReason(Reason::kStateFrozen));
+  EXPECT_THAT(state.UpdateConfig(TwoChannels()), HasReason(Reason::kStateFrozen));
+  EXPECT_EQ(EncodeState(state), before);
+}
+
+TEST(EtagTest, ChangesWithTheSettingsRevisionAndTheCreationOnly) {
+  NormState state = NewState();
+  state.revision = 1;
+  state.settings_revision = 1;
+  const std::string etag = state.Etag();
+  EXPECT_FALSE(etag.empty());
+
+  NormState same = state;
+  ASSERT_TRUE(Train(same, GoodBatch(), {"p", 1}).ok());
+  same.revision = 2;
+  same.update_time += absl::Hours(1);
+  EXPECT_EQ(same.Etag(), etag);
+
+  NormState changed = state;
+  changed.settings_revision = 2;
+  EXPECT_NE(changed.Etag(), etag);
+
+  // Deleted and created anew under the same name.
+  NormState anew = state;
+  anew.create_time += absl::Microseconds(1);
+  EXPECT_NE(anew.Etag(), etag);
+}
+
+TEST(EtagTest, SurvivesTheDisk) {
+  NormState state = NewState();
+  state.settings_revision = 17;
+  state.create_time += absl::Nanoseconds(999);
+  const auto decoded = DecodeState(state.name, state.revision, EncodeState(state));
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->Etag(), state.Etag());
+}
+
+TEST(CheckEtagTest, TakesNoneOrTheRightOne) {
+  const NormState state = NewState();
+  EXPECT_TRUE(state.CheckEtag("").ok());
+  EXPECT_TRUE(state.CheckEtag(state.Etag()).ok());
+  const absl::Status status = state.CheckEtag("stale");
+  EXPECT_THAT(status, IsError(Reason::kEtagMismatch,
+                              "etag is '" + state.Etag() + "', the request expected 'stale'"));
+  EXPECT_THAT(GetErrorMetadata(status), Contains(Pair("actual", state.Etag())));
+}
+
+// A message of the request's size would not fit the trailers of a call.
+TEST(CheckEtagTest, MessageStaysShortWhateverCame) {
+  const absl::Status status = NewState().CheckEtag(std::string(kMiB, '\xff'));
+  EXPECT_THAT(status, IsError(Reason::kEtagMismatch, HasSubstr("\\xff...'")));
+  EXPECT_LT(status.message().size(), 512U);
+}
+
+TEST(MemoryBytesTest, GrowsWithFeaturesAndProducers) {
+  const auto bytes_of = [](NormConfig config) {
+    return NormState::Create("m", config, {}, kCreateTime)->MemoryBytes();
+  };
+  const int64_t small = bytes_of({.num_features = 1});
+  EXPECT_GE(small, static_cast<int64_t>(sizeof(NormState)));
+  EXPECT_EQ(bytes_of({.num_features = 1001}) - small, 1000 * (2 * 4 + 2 * 8));
+  EXPECT_EQ(bytes_of({.num_features = 1001, .affine = false}) -
+                bytes_of({.num_features = 1001, .affine = false, .track_running_stats = false}),
+            1001 * 2 * 8);
+
+  NormState state = NewState();
+  const int64_t before = state.MemoryBytes();
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(
+        Train(state, GoodBatch(), {"a producer of some length " + std::to_string(i), 1}).ok());
+  }
+  EXPECT_GE(state.MemoryBytes(), before + 100 * (48 + 27));
+}
+
+}  // namespace
+}  // namespace normd

@@ -1,0 +1,69 @@
+#ifndef NORMD_TESTS_CORE_STATE_RECORD_BYTES_H_
+#define NORMD_TESTS_CORE_STATE_RECORD_BYTES_H_
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/base/casts.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "core/state/norm_state.h"
+
+namespace normd {
+
+// `record` with the checksum that fits its other bytes. REQUIRES: at least 8 bytes.
+inline std::string WithChecksum(std::string record) {
+  const auto checksum = static_cast<uint32_t>(crc32(
+      0, reinterpret_cast<const Bytef*>(record.data() + 4), static_cast<uInt>(record.size() - 4)));
+  for (int i = 0; i < 4; ++i) record[i] = static_cast<char>((checksum >> (8 * i)) & 0xff);
+  return record;
+}
+
+template <typename To, typename From>
+std::string Bits(const std::vector<From>& values) {
+  std::string text;
+  for (const From value : values) absl::StrAppend(&text, absl::Hex(absl::bit_cast<To>(value)), " ");
+  return text;
+}
+
+// Every part of `state` as text, floats bit by bit: equal texts, equal states.
+inline std::string Describe(const NormState& state) {
+  std::string text = absl::StrCat("name ", state.name, "\n");
+  const NormConfig& config = state.config;
+  absl::StrAppend(
+      &text, "kind ", static_cast<int>(config.kind), " num_features ", config.num_features, " eps ",
+      Bits<uint64_t>(std::vector<double>{config.eps}), "momentum ",
+      config.momentum.has_value() ? Bits<uint64_t>(std::vector<double>{*config.momentum}) : "none ",
+      "affine ", config.affine, " track ", config.track_running_stats, " correction ",
+      config.running_var_correction, " non_finite ", static_cast<int>(config.non_finite), "\n");
+  absl::StrAppend(&text, "weight ", Bits<uint32_t>(state.weight), "\n");
+  absl::StrAppend(&text, "bias ", Bits<uint32_t>(state.bias), "\n");
+  if (state.running_stats.has_value()) {
+    absl::StrAppend(&text, "mean ", Bits<uint64_t>(state.running_stats->mean), "\n");
+    absl::StrAppend(&text, "var ", Bits<uint64_t>(state.running_stats->var), "\n");
+    absl::StrAppend(&text, "batches ", state.running_stats->num_batches_tracked, "\n");
+  } else {
+    absl::StrAppend(&text, "not tracked\n");
+  }
+  absl::StrAppend(&text, "frozen ", state.frozen, " revision ", state.revision,
+                  " settings_revision ", state.settings_revision, "\n");
+  absl::StrAppend(&text, "create ", absl::FormatTime(state.create_time, absl::UTCTimeZone()),
+                  " update ", absl::FormatTime(state.update_time, absl::UTCTimeZone()), "\n");
+  std::vector<std::string> producers;
+  for (const auto& [producer_id, entry] : state.producers.entries()) {
+    producers.push_back(absl::StrCat("producer ", producer_id, " ", entry.sequence, " ",
+                                     absl::FormatTime(entry.update_time, absl::UTCTimeZone()),
+                                     "\n"));
+  }
+  std::sort(producers.begin(), producers.end());
+  for (const std::string& producer : producers) absl::StrAppend(&text, producer);
+  return text;
+}
+
+}  // namespace normd
+
+#endif  // NORMD_TESTS_CORE_STATE_RECORD_BYTES_H_
