@@ -1,5 +1,6 @@
 #include "server/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -21,13 +22,21 @@ void LogGrpc(gpr_log_func_args* args) {
   spdlog::log(level, "event=grpc message={}", LogValue(args->message));
 }
 
+void LogProtobuf(google::protobuf::LogLevel level, const char* /*file*/, int /*line*/,
+                 const std::string& message) {
+  // What it calls an error is mostly a request that is not UTF-8, which is answered as such.
+  spdlog::log(
+      level == google::protobuf::LOGLEVEL_FATAL ? spdlog::level::critical : spdlog::level::debug,
+      "event=protobuf message={}", LogValue(message));
+}
+
 }  // namespace
 
 absl::Status InitializeLog(const std::string& level) {
   const spdlog::level::level_enum parsed = spdlog::level::from_str(level);
   if (parsed == spdlog::level::off) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("log level is '", level, "', expected trace, debug, info, warning or error"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--log-level is '", level, "', expected trace, debug, info, warning or error"));
   }
   auto logger =
       std::make_shared<spdlog::logger>("normd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
@@ -36,6 +45,7 @@ absl::Status InitializeLog(const std::string& level) {
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogGrpc);
+  google::protobuf::SetLogHandler(LogProtobuf);
   return absl::OkStatus();
 }
 

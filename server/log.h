@@ -9,7 +9,8 @@
 namespace normd {
 
 // Sends the log to standard error, one line an event: "time=... level=info event=started ...", at
-// `level` (trace, debug, info, warning, error) and above; gRPC's own lines come with event=grpc.
+// `level` (trace, debug, info, warning, error) and above; gRPC's own lines come with event=grpc,
+// protobuf's with event=protobuf.
 // Errors: kInvalidArgument (unknown level).
 absl::Status InitializeLog(const std::string& level);
 

@@ -48,7 +48,7 @@ class MessageStream final : public BidiReactor,
       absl::MutexLock lock(&mutex_);
       reading_ = false;
       if (!ok) half_closed_ = true;
-      if (!ok || draining_ || finished_) {
+      if (!ok || draining_ || ending_ || finished_) {
         // A message that comes while draining is not acknowledged: its client sends it again.
         Advance();
         return;
@@ -117,7 +117,10 @@ class MessageStream final : public BidiReactor,
     if (finished_) return;
     Slot& slot = slots_[static_cast<size_t>(id - first_id_)];
     slot.ready = true;
-    if (EndsStream(status)) slot.end = status;
+    if (EndsStream(status)) {
+      slot.end = status;
+      ending_ = true;
+    }
     slot.bytes += static_cast<int64_t>(response.Length());
     bytes_ += static_cast<int64_t>(response.Length());
     slot.response.Swap(&response);
@@ -134,8 +137,11 @@ class MessageStream final : public BidiReactor,
       }
       writing_ = true;
       grpc::WriteOptions options;
-      // A hint that another write follows at once; without one behind it, it would stall.
-      if (slots_.size() > 1 && slots_[1].ready && slots_[1].end.ok()) options.set_buffer_hint();
+      // A hint that another write follows at once; without one behind it, it would stall. So would
+      // the first write, which is done only when the initial metadata before it has been sent.
+      if (first_id_ > 0 && slots_.size() > 1 && slots_[1].ready && slots_[1].end.ok()) {
+        options.set_buffer_hint();
+      }
       StartWrite(&slots_.front().response, options);
     }
     if (slots_.empty() && (half_closed_ || draining_)) {
@@ -144,7 +150,7 @@ class MessageStream final : public BidiReactor,
                                                        "the server is shutting down")));
       return;
     }
-    if (!reading_ && accepted_ && !half_closed_ && !draining_ &&
+    if (!reading_ && accepted_ && !half_closed_ && !draining_ && !ending_ &&
         static_cast<int64_t>(slots_.size()) < limits_.messages_max && bytes_ < limits_.bytes_max) {
       reading_ = true;
       StartRead(&read_buffer_);
@@ -173,6 +179,9 @@ class MessageStream final : public BidiReactor,
   bool accepted_ ABSL_GUARDED_BY(mutex_) = true;  // the last request has its place
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  // An answer ends the stream. No message behind it may be handled: were it applied, the producer's
+  // sequence would pass the one that was refused, and its resend would be taken for a duplicate.
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -18,8 +18,8 @@ constexpr char kFooter[] = R"(
 Sizes take the units B, KiB, MiB, GiB (powers of 1024); durations take ms, s, m, h. A flag file has
 one flag a line, without dashes: cache-bytes=256MiB
 
-Exit codes: 0 drained after SIGTERM or SIGINT; 1 cannot start; 2 wrong usage; 70 the store failed and
-what is on disk must be read anew (start again).
+Exit codes: 0 drained after SIGTERM or SIGINT; 1 cannot start; 2 wrong usage; 70 the store failed
+and what is on disk must be read anew (start again).
 
 Example: normd --listen=0.0.0.0:7117 --listen=unix:/run/normd.sock --data-dir=/var/lib/normd)";
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
@@ -62,16 +63,27 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenStore(const ServerOptions& optio
   RocksdbOptions rocksdb;
   rocksdb.directory = options.data_dir;
   rocksdb.write_buffer_bytes = options.store_write_buffer_bytes;
+  rocksdb.reserved_bytes = options.store_reserved_bytes;
   rocksdb.accept_data_loss = options.accept_data_loss;
-  rocksdb.on_event = [](absl::string_view event) {
-    spdlog::info("event=store message={}", LogValue(event));
-  };
+  rocksdb.on_event = [](absl::string_view event) { spdlog::warn("{}", std::string(event)); };
   return OpenRocksdbStateStore(std::move(rocksdb));
 }
 
 absl::Status CannotListen(const std::string& listen) {
   return absl::FailedPreconditionError(absl::StrCat(
       "cannot listen on '", listen, "': expected HOST:PORT or unix:PATH, free and allowed"));
+}
+
+bool IsUnixSocket(absl::string_view listen) {
+  return absl::StartsWith(listen, "unix:") || absl::StartsWith(listen, "unix-abstract:");
+}
+
+// Whether `listen` ends in a port. gRPC takes a port modulo 65536, and 443 when there is none.
+bool HasPort(absl::string_view listen) {
+  const size_t colon = listen.rfind(':');
+  int port = 0;
+  return colon != absl::string_view::npos && absl::SimpleAtoi(listen.substr(colon + 1), &port) &&
+         port >= 0 && port <= 65535;
 }
 
 // Whether `listen` is a unix socket that somebody serves. gRPC takes the path away from its owner
@@ -93,9 +105,7 @@ bool IsServedSocket(absl::string_view listen) {
 
 // The address a client can use: `listen` with the port that was bound.
 std::string BoundAddress(const std::string& listen, int port) {
-  if (absl::StartsWith(listen, "unix:") || absl::StartsWith(listen, "unix-abstract:")) {
-    return listen;
-  }
+  if (IsUnixSocket(listen)) return listen;
   return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
 }
 
@@ -135,8 +145,11 @@ class RunningServer final : public Server {
     grpc::ServerBuilder builder;
     std::vector<int> ports(options_.listen.size(), 0);
     for (size_t i = 0; i < options_.listen.size(); ++i) {
-      if (IsServedSocket(options_.listen[i])) return CannotListen(options_.listen[i]);
-      builder.AddListeningPort(options_.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
+      const std::string& listen = options_.listen[i];
+      if (IsUnixSocket(listen) ? IsServedSocket(listen) : !HasPort(listen)) {
+        return CannotListen(listen);
+      }
+      builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &ports[i]);
     }
     builder.RegisterService(&normalization_service_);
     builder.RegisterService(&state_service_);

@@ -10,7 +10,8 @@ class Clock {
  public:
   virtual ~Clock() = default;
 
-  // Wall-clock time in whole microseconds, as a stored record keeps it; may jump in either direction.
+  // Wall-clock time in whole microseconds, as a stored record keeps it; may jump in either
+  // direction.
   virtual absl::Time Now() const = 0;
 
   // The machine's clock; lives for ever.

@@ -393,7 +393,6 @@ inline void ComputeMomentsForTarget(const float* x, const BatchExtents& extents,
   }
 }
 
-// NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace normd
 HWY_AFTER_NAMESPACE();

@@ -39,7 +39,6 @@ inline size_t FindNonFiniteForTarget(const float* x, size_t n) {
   return n;
 }
 
-// NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace normd
 HWY_AFTER_NAMESPACE();

@@ -215,7 +215,6 @@ inline void NormalizeForTarget(const float* x, const BatchExtents& extents, Chan
   }
 }
 
-// NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace normd
 HWY_AFTER_NAMESPACE();
