@@ -1,0 +1,82 @@
+#include "client/cli/command_line.h"
+
+#include <algorithm>
+#include <iostream>
+#include <new>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace normd::cli {
+namespace {
+
+constexpr double kTimeoutSecondsMax = 86400;
+
+void AddGlobalOptions(CLI::App* app, GlobalOptions* options) {
+  app->add_option(
+         "--address", options->address,
+         "Server: host:port, [ipv6]:port or unix:/path\n(default: the environment's NORMD_ADDRESS, "
+         "or " +
+             options->address + ")")
+      ->option_text("ADDRESS")
+      ->envname("NORMD_ADDRESS");
+  app->add_option("--timeout", options->timeout_seconds,
+                  "Time to wait for the answer to a call (default 10); for the connection\n"
+                  "at most 3 of it")
+      ->option_text("SECONDS")
+      ->check(CLI::Range(0.001, kTimeoutSecondsMax));
+  app->add_flag("--json", options->json, "Print JSON, errors too");
+  app->set_version_flag("--version", "normctl " NORMD_VERSION, "Print the version and exit");
+}
+
+// Parsing has failed when this is asked, so the arguments are looked at as they are.
+bool WantsJson(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc,
+                     [](const char* argument) { return absl::string_view(argument) == "--json"; });
+}
+
+}  // namespace
+
+CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
+                     const std::string& example) {
+  CLI::App* const command = app->add_subcommand(name, description);
+  command->footer(absl::StrCat("Example:\n", example));
+  command->fallthrough();
+  return command;
+}
+
+int RunCommandLine(int argc, char** argv) {
+  CommandLine line;
+  CLI::App app("Creates, trains and reads the normalization states of a normd server.", "normctl");
+  AddGlobalOptions(&app, &line.global);
+  AddStateWriteCommands(&app, &line);
+  AddStateReadCommands(&app, &line);
+  AddTrainCommand(&app, &line);
+  AddNormalizeCommand(&app, &line);
+  AddWatchCommand(&app, &line);
+  app.require_subcommand(1);
+  app.footer(
+      absl::StrCat("Example:\n"
+                   "  normctl create resnet/bn1 --num-features 64\n"
+                   "  normctl train resnet/bn1 --input batches.npy --batch-size 32\n"
+                   "  normctl get resnet/bn1\n\n"
+                   "'normctl COMMAND --help' explains a command.\n\n",
+                   ExitCodeHelp()));
+  try {
+    app.parse(argc, argv);
+    if (line.global.address.empty()) throw CLI::ValidationError("--address", "is empty");
+    return static_cast<int>(line.run());
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    line.global.json = WantsJson(argc, argv);
+    return static_cast<int>(
+        UsageError(line.global, absl::StrCat(error.what(), "; see 'normctl --help'")));
+  } catch (const std::bad_alloc&) {
+    return static_cast<int>(
+        InputError(line.global,
+                   absl::ResourceExhaustedError("out of memory: cut the input with --batch-size")));
+  }
+}
+
+}  // namespace normd::cli

@@ -1,0 +1,35 @@
+#ifndef NORMD_CLIENT_CLI_COMMAND_LINE_H_
+#define NORMD_CLIENT_CLI_COMMAND_LINE_H_
+
+#include <functional>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "client/cli/console.h"
+#include "client/cli/exit_code.h"
+
+namespace normd::cli {
+
+// What parsing fills in.
+struct CommandLine {
+  GlobalOptions global;
+  std::function<ExitCode()> run;  // the command that was given
+};
+
+// Adds a command with an example for the foot of its help.
+CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
+                     const std::string& example);
+
+// Each adds commands to `app` that set `line->run`. `line` must outlive `app`.
+void AddStateReadCommands(CLI::App* app, CommandLine* line);   // get, list
+void AddStateWriteCommands(CLI::App* app, CommandLine* line);  // create, delete, update, ...
+void AddTrainCommand(CLI::App* app, CommandLine* line);
+void AddNormalizeCommand(CLI::App* app, CommandLine* line);
+void AddWatchCommand(CLI::App* app, CommandLine* line);
+
+// Runs normctl with main's arguments and returns what the process ends with.
+int RunCommandLine(int argc, char** argv);
+
+}  // namespace normd::cli
+
+#endif  // NORMD_CLIENT_CLI_COMMAND_LINE_H_
