@@ -45,6 +45,9 @@ class TrainCall final : public StateChange {
                          {{"field", "return_output"}});
       }
       moments_ = MomentsFromWire(request_.moments());
+      // As with an input: what is wrong with the batch is told even when its sequence was decided.
+      NORMD_RETURN_IF_ERROR(CheckMoments(moments_, state.config));
+      NORMD_RETURN_IF_ERROR(CheckValuesPerChannel(moments_.count));
     } else {
       NORMD_RETURN_IF_ERROR(ComputeFromInput(state));
     }
