@@ -1,0 +1,220 @@
+// Bytes that are no message, and messages that are too large.
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/server/raw_stream.h"
+#include "tests/server/server_fixture.h"
+#include "tests/server/wire_error.h"
+
+namespace normd::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kDataService = "/normd.v1.NormalizationService/";
+
+class MessageTest : public ServerTest {
+ protected:
+  void SetUp() override { StartServer(InMemory()); }
+};
+
+struct BadBytes {
+  std::string name;
+  std::string bytes;
+};
+
+std::vector<BadBytes> AllBadBytes() {
+  const std::string whole = PairBatch("m", 0, 2).SerializeAsString();
+  return {
+      {"text", "this is no protobuf message"},
+      {"truncated", whole.substr(0, whole.size() - 3)},
+      {"half a tag", std::string("\xff", 1)},
+      {"endless varint", std::string(20, '\xff')},
+      {"length beyond the end", std::string("\x0a\x7f", 2) + "m"},
+      {"length of 2^32-1", std::string("\x22\xff\xff\xff\xff\x0f", 6)},
+      {"field number 0", std::string("\x00\x01", 2)},
+      {"group end without start", std::string("\x0c", 1)},
+      {"wire type 7", std::string("\x0f", 1)},
+      {"name that is not UTF-8", std::string("\x0a\x02\xc3\x28", 4) + whole.substr(3)},
+      {"producer_id that is not UTF-8", whole + std::string("\x12\x01\x80", 3)},
+  };
+}
+
+TEST_F(MessageTest, BytesThatAreNoMessageAreAnsweredInPlace) {
+  MustCreate("m", 1);
+  const std::string good = PairBatch("m", 0, 2).SerializeAsString();
+  RawStream stream(channel_, kDataService + "StreamTrain");
+  int64_t applied = 0;
+  for (const BadBytes& bad : AllBadBytes()) {
+    SCOPED_TRACE(bad.name);
+    const std::string before = MustGet("m").SerializeAsString();
+    ASSERT_TRUE(stream.Write(bad.bytes));
+    const auto refused = stream.Read<v1::TrainResponse>();
+    ASSERT_TRUE(refused.has_value()) << ErrorOf(stream.Finish());
+    const WireError error = ErrorOf(refused->error());
+    EXPECT_EQ(error.code, grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(error.reason, "MESSAGE_MALFORMED") << error;
+    EXPECT_EQ(error.domain, "normd");
+    EXPECT_THAT(error.message, HasSubstr("normd.v1.TrainRequest"));
+    EXPECT_EQ(MustGet("m").SerializeAsString(), before);
+    ASSERT_TRUE(stream.Write(good));
+    const auto answered = stream.Read<v1::TrainResponse>();
+    ASSERT_TRUE(answered.has_value());
+    EXPECT_EQ(answered->num_batches_tracked(), ++applied);
+  }
+  ASSERT_TRUE(stream.WritesDone());
+  EXPECT_FALSE(stream.Read<v1::TrainResponse>().has_value());
+  EXPECT_TRUE(stream.Finish().ok());
+}
+
+TEST_F(MessageTest, BytesThatAreNoMessageAreRefusedByNormalizeAndByUnaryCalls) {
+  MustCreate("m", 1);
+  {
+    RawStream stream(channel_, kDataService + "StreamNormalize");
+    ASSERT_TRUE(stream.Write("this is no protobuf message"));
+    const auto refused = stream.Read<v1::NormalizeResponse>();
+    ASSERT_TRUE(refused.has_value());
+    EXPECT_EQ(ErrorOf(refused->error()).reason, "MESSAGE_MALFORMED");
+    EXPECT_THAT(refused->error().message(), HasSubstr("normd.v1.NormalizeRequest"));
+    ASSERT_TRUE(stream.WritesDone());
+    EXPECT_TRUE(stream.Finish().ok());
+  }
+  for (const char* method : {"Train", "Normalize"}) {
+    SCOPED_TRACE(method);
+    RawStream call(channel_, kDataService + method);
+    ASSERT_TRUE(call.Write(std::string(20, '\xff')));
+    ASSERT_TRUE(call.WritesDone());
+    EXPECT_EQ(ErrorOf(call.Finish()).reason, "MESSAGE_MALFORMED");
+  }
+  EXPECT_EQ(MustGet("m").revision(), 1);
+}
+
+TEST_F(MessageTest, MalformedBytesOfAControlMethodEndNothingButTheCall) {
+  MustCreate("m", 1);
+  grpc::GenericStub stub(channel_);
+  for (const char* method :
+       {"CreateState", "GetState", "ListStates", "UpdateState", "DeleteState", "SetParameters",
+        "ResetRunningStats", "FreezeState", "UnfreezeState", "WatchStates"}) {
+    SCOPED_TRACE(method);
+    grpc::CompletionQueue queue;
+    TestContext context;
+    const grpc::Slice slice(std::string("\x0a\x02\xc3\x28", 4));
+    const grpc::ByteBuffer request(&slice, 1);
+    const auto call = stub.PrepareUnaryCall(
+        &context, absl::StrCat("/normd.v1.StateService/", method), request, &queue);
+    call->StartCall();
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    EXPECT_FALSE(status.ok());
+  }
+  EXPECT_EQ(MustGet("m").revision(), 1);
+}
+
+TEST_F(MessageTest, TheLastBatchOfAMessageCounts) {
+  MustCreate("m", 1);
+  // An input, and then moments of the same oneof: protobuf's rule is that the last one stands.
+  v1::TrainRequest moments;
+  *moments.mutable_moments() = MakeMoments(2, {10}, {2});
+  RawStream stream(channel_, kDataService + "StreamTrain");
+  ASSERT_TRUE(stream.Write(PairBatch("m", 0, 2).SerializeAsString() + moments.SerializeAsString()));
+  const auto answered = stream.Read<v1::TrainResponse>();
+  ASSERT_TRUE(answered.has_value());
+  EXPECT_FALSE(answered->has_error()) << ErrorOf(answered->error());
+  EXPECT_DOUBLE_EQ(Doubles(MustGet("m").running_stats().running_mean())[0], 1.0);
+  ASSERT_TRUE(stream.WritesDone());
+  EXPECT_TRUE(stream.Finish().ok());
+}
+
+// A batch [values,1] of zeros, so that the whole message has about 4 x values bytes.
+v1::TrainRequest BatchOfValues(int values) {
+  v1::TrainRequest request;
+  request.set_state("m");
+  *request.mutable_input() = Float32Tensor({values, 1}, std::vector<float>(values, 0.0F));
+  return request;
+}
+
+class MessageSizeTest : public ServerTest {
+ protected:
+  void SetUp() override {
+    normd::ServerOptions options = InMemory();
+    options.message_bytes_max = 64 * kKiB;
+    StartServer(options);
+    MustCreate("m", 1);
+  }
+};
+
+TEST_F(MessageSizeTest, AMessageOfExactlyTheLimitIsTaken) {
+  v1::TrainRequest request = BatchOfValues(16000);
+  request.set_producer_id("p");
+  const size_t size = request.ByteSizeLong();
+  ASSERT_LT(size, 64 * kKiB);
+  // A float of padding is 4 bytes; the producer_id fills up what is left.
+  request = BatchOfValues(16000 + static_cast<int>(64 * kKiB - size) / 4 - 4);
+  request.set_sequence(1);
+  request.set_producer_id("p");
+  while (request.ByteSizeLong() < 64 * kKiB) request.mutable_producer_id()->push_back('p');
+  ASSERT_EQ(request.ByteSizeLong(), 64 * kKiB);
+  grpc::Status status = Train(request);
+  EXPECT_TRUE(status.ok()) << ErrorOf(status);
+
+  request.mutable_producer_id()->push_back('p');
+  const WireError error = ErrorOf(Train(request));
+  EXPECT_EQ(error.code, grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(error.reason, "MESSAGE_TOO_LARGE") << error;
+  EXPECT_THAT(error.message, HasSubstr("65537 bytes, expected at most 65536"));
+  EXPECT_EQ(error.metadata.at("expected_max_bytes"), "65536");
+  EXPECT_EQ(error.metadata.at("actual_bytes"), "65537");
+  EXPECT_EQ(MustGet("m").running_stats().num_batches_tracked(), 1);
+}
+
+TEST_F(MessageSizeTest, AMessageUpToTwiceTheLimitIsAnsweredInPlace) {
+  TestContext context;
+  const std::unique_ptr<TrainStream> stream = data_->StreamTrain(&context);
+  for (const int values : {16384, 24000, 32700}) {
+    SCOPED_TRACE(values);
+    const std::string before = MustGet("m").SerializeAsString();
+    const v1::TrainRequest large = BatchOfValues(values);
+    ASSERT_TRUE(stream->Write(large));
+    v1::TrainResponse response;
+    ASSERT_TRUE(stream->Read(&response));
+    const WireError error = ErrorOf(response.error());
+    EXPECT_EQ(error.reason, "MESSAGE_TOO_LARGE") << error;
+    EXPECT_THAT(error.message,
+                HasSubstr(absl::StrCat(large.ByteSizeLong(), " bytes, expected at most 65536")));
+    EXPECT_EQ(MustGet("m").SerializeAsString(), before);
+    ASSERT_TRUE(stream->Write(BatchOfValues(16000)));
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_FALSE(response.has_error()) << ErrorOf(response.error());
+  }
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(MessageSizeTest, AMessageOverTwiceTheLimitEndsTheCallAndNotTheServer) {
+  const std::string before = MustGet("m").SerializeAsString();
+  for (const int values : {33000, 4'000'000}) {
+    SCOPED_TRACE(values);
+    EXPECT_EQ(Train(BatchOfValues(values)).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    TestContext context;
+    const std::unique_ptr<TrainStream> stream = data_->StreamTrain(&context);
+    stream->Write(BatchOfValues(values));
+    v1::TrainResponse response;
+    EXPECT_FALSE(stream->Read(&response));
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  }
+  EXPECT_EQ(MustGet("m").SerializeAsString(), before);
+  EXPECT_TRUE(Train(BatchOfValues(16000)).ok());
+}
+
+}  // namespace
+}  // namespace normd::testing

@@ -1,0 +1,208 @@
+// Normalize and StreamNormalize, and the methods and kinds that are not built yet.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/server/server_fixture.h"
+#include "tests/server/wire_error.h"
+
+namespace normd::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::FloatNear;
+using ::testing::HasSubstr;
+using ::testing::Pointwise;
+
+class NormalizeTest : public ServerTest {
+ protected:
+  void SetUp() override { StartServer(InMemory()); }
+
+  // "m": weight (2, 1), bias (0, 10), running mean (1, -1), running variance (4, 0.25), eps 0.
+  void CreateKnown() {
+    v1::State wanted = BatchNormState("m", 2);
+    wanted.mutable_config()->set_eps(0);
+    *wanted.mutable_parameters()->mutable_weight() = Float32Tensor({2}, {2, 1});
+    *wanted.mutable_parameters()->mutable_bias() = Float32Tensor({2}, {0, 10});
+    *wanted.mutable_running_stats()->mutable_running_mean() = Float32Tensor({2}, {1, -1});
+    *wanted.mutable_running_stats()->mutable_running_var() = Float32Tensor({2}, {4, 0.25});
+    const grpc::Status status = Create(wanted);
+    ASSERT_TRUE(status.ok()) << ErrorOf(status);
+  }
+};
+
+v1::NormalizeRequest NormalizeOf(const std::string& state, v1::Tensor input) {
+  v1::NormalizeRequest request;
+  request.set_state(state);
+  *request.mutable_input() = std::move(input);
+  return request;
+}
+
+TEST_F(NormalizeTest, UsesTheRunningStatisticsAndChangesNothing) {
+  CreateKnown();
+  const v1::State before = MustGet("m");
+  v1::NormalizeRequest request = NormalizeOf("m", Float32Tensor({2, 2}, {1, -1, 5, 0}));
+  request.set_sequence(-3);
+  v1::NormalizeResponse response;
+  const grpc::Status status = Normalize(request, &response);
+  ASSERT_TRUE(status.ok()) << ErrorOf(status);
+  EXPECT_EQ(response.sequence(), -3);
+  EXPECT_EQ(response.revision(), 1);
+  EXPECT_FALSE(response.has_error());
+  EXPECT_EQ(response.output().dtype(), v1::FLOAT32);
+  EXPECT_THAT(response.output().shape(), ElementsAre(2, 2));
+  EXPECT_THAT(Floats(response.output()), ElementsAre(0, 10, 4, 12));
+  EXPECT_EQ(MustGet("m").SerializeAsString(), before.SerializeAsString());
+}
+
+TEST_F(NormalizeTest, TakesEveryRankAndLayout) {
+  CreateKnown();
+  const std::vector<float> first = {1, 5, -1, 0};  // [1,2,...] with two places
+  const std::vector<float> last = {1, -1, 5, 0};
+  struct Case {
+    std::vector<int64_t> shape;
+    v1::Layout layout;
+  };
+  for (const Case& c : std::vector<Case>{{{1, 2, 2}, v1::CHANNELS_FIRST},
+                                         {{1, 2, 2, 1}, v1::CHANNELS_FIRST},
+                                         {{1, 2, 1, 2, 1}, v1::CHANNELS_FIRST},
+                                         {{2, 2}, v1::CHANNELS_LAST},
+                                         {{1, 2, 2}, v1::CHANNELS_LAST},
+                                         {{1, 1, 2, 2}, v1::CHANNELS_LAST},
+                                         {{1, 2, 1, 1, 2}, v1::CHANNELS_LAST}}) {
+    const bool channels_last = c.layout == v1::CHANNELS_LAST;
+    v1::NormalizeResponse response;
+    const grpc::Status status =
+        Normalize(NormalizeOf("m", Float32Tensor(c.shape, channels_last ? last : first, c.layout)),
+                  &response);
+    ASSERT_TRUE(status.ok()) << ErrorOf(status);
+    const std::vector<float> expected =
+        channels_last ? std::vector<float>{0, 10, 4, 12} : std::vector<float>{0, 4, 10, 12};
+    EXPECT_EQ(Floats(response.output()), expected);
+    EXPECT_EQ(response.output().layout(), c.layout);
+  }
+}
+
+TEST_F(NormalizeTest, TakesOneValueAndNone) {
+  CreateKnown();
+  v1::NormalizeResponse response;
+  ASSERT_TRUE(Normalize(NormalizeOf("m", Float32Tensor({1, 2}, {1, -1})), &response).ok());
+  EXPECT_THAT(Floats(response.output()), ElementsAre(0, 10));
+  ASSERT_TRUE(Normalize(NormalizeOf("m", Float32Tensor({0, 2}, {})), &response).ok());
+  EXPECT_THAT(response.output().shape(), ElementsAre(0, 2));
+  EXPECT_EQ(response.output().data(), "");
+}
+
+TEST_F(NormalizeTest, WhatIsNotFiniteStaysInItsPlace) {
+  CreateKnown();
+  v1::NormalizeResponse response;
+  ASSERT_TRUE(
+      Normalize(NormalizeOf("m", Float32Tensor(
+                                     {2, 2}, {std::numeric_limits<float>::quiet_NaN(), -1, 5, 0})),
+                &response)
+          .ok());
+  const std::vector<float> output = Floats(response.output());
+  EXPECT_TRUE(std::isnan(output[0]));
+  EXPECT_EQ(output[1], 10);
+  EXPECT_EQ(output[2], 4);
+}
+
+TEST_F(NormalizeTest, AStateThatDoesNotTrackUsesTheBatchItself) {
+  v1::State wanted = BatchNormState("m", 1);
+  wanted.mutable_config()->set_track_running_stats(false);
+  ASSERT_TRUE(Create(wanted).ok());
+  v1::NormalizeResponse response;
+  ASSERT_TRUE(Normalize(NormalizeOf("m", Float32Tensor({2, 1}, {4, 6})), &response).ok());
+  EXPECT_THAT(Floats(response.output()), Pointwise(FloatNear(1e-5F), {-1.0F, 1.0F}));
+  EXPECT_EQ(ErrorOf(Normalize(NormalizeOf("m", Float32Tensor({1, 1}, {4})))).reason,
+            "ONE_VALUE_PER_CHANNEL");
+}
+
+TEST_F(NormalizeTest, SeesATrainedBatchAtOnce) {
+  v1::State wanted = BatchNormState("m", 1);
+  wanted.mutable_config()->set_momentum(1);
+  wanted.mutable_config()->set_eps(0);
+  ASSERT_TRUE(Create(wanted).ok());
+  ASSERT_TRUE(Train(PairBatch("m", 2, 4)).ok());
+  v1::NormalizeResponse response;
+  ASSERT_TRUE(Normalize(NormalizeOf("m", Float32Tensor({1, 1}, {5})), &response).ok());
+  EXPECT_EQ(response.revision(), 2);
+  EXPECT_NEAR(Floats(response.output())[0], 2 / std::sqrt(2.0), 1e-6);
+}
+
+TEST_F(NormalizeTest, UnaryAndStreamGiveTheSame) {
+  CreateKnown();
+  TestContext context;
+  const std::unique_ptr<NormalizeStream> stream = data_->StreamNormalize(&context);
+  for (int i = 0; i < 5; ++i) {
+    v1::NormalizeRequest request =
+        NormalizeOf("m", Float32Tensor({1, 2}, {static_cast<float>(i), 0.5F}));
+    request.set_sequence(i);
+    v1::NormalizeResponse unary;
+    ASSERT_TRUE(Normalize(request, &unary).ok());
+    ASSERT_TRUE(stream->Write(request));
+    v1::NormalizeResponse streamed;
+    ASSERT_TRUE(stream->Read(&streamed));
+    EXPECT_EQ(streamed.SerializeAsString(), unary.SerializeAsString());
+  }
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+void ExpectNotImplemented(const grpc::Status& status, const std::string& method) {
+  const WireError error = ErrorOf(status);
+  EXPECT_EQ(error.code, grpc::StatusCode::UNIMPLEMENTED) << error;
+  EXPECT_EQ(error.reason, "METHOD_NOT_IMPLEMENTED");
+  EXPECT_EQ(error.domain, "normd");
+  EXPECT_EQ(error.metadata.at("method"), method);
+  EXPECT_THAT(error.message, HasSubstr("method " + method + " is not implemented"));
+}
+
+TEST_F(NormalizeTest, BackwardAndApplyGradientsAreNotImplemented) {
+  {
+    TestContext context;
+    v1::BackwardResponse response;
+    ExpectNotImplemented(data_->Backward(&context, v1::BackwardRequest(), &response), "Backward");
+  }
+  {
+    TestContext context;
+    v1::ApplyGradientsResponse response;
+    ExpectNotImplemented(data_->ApplyGradients(&context, v1::ApplyGradientsRequest(), &response),
+                         "ApplyGradients");
+  }
+  {
+    TestContext context;
+    const auto stream = data_->StreamBackward(&context);
+    stream->Write(v1::BackwardRequest());
+    v1::BackwardResponse response;
+    EXPECT_FALSE(stream->Read(&response));
+    ExpectNotImplemented(stream->Finish(), "StreamBackward");
+  }
+}
+
+TEST_F(NormalizeTest, OtherKindsAreNotImplemented) {
+  for (const auto& [kind, name] : std::vector<std::pair<v1::NormConfig::Kind, std::string>>{
+           {v1::NormConfig::LAYER_NORM, "LAYER_NORM"},
+           {v1::NormConfig::GROUP_NORM, "GROUP_NORM"},
+           {v1::NormConfig::INSTANCE_NORM, "INSTANCE_NORM"},
+           {v1::NormConfig::RMS_NORM, "RMS_NORM"}}) {
+    v1::State wanted = BatchNormState("m", 1);
+    wanted.mutable_config()->set_kind(kind);
+    const WireError error = ErrorOf(Create(wanted));
+    EXPECT_EQ(error.code, grpc::StatusCode::UNIMPLEMENTED) << error;
+    EXPECT_EQ(error.reason, "KIND_NOT_IMPLEMENTED");
+    EXPECT_EQ(error.metadata.at("kind"), name);
+    EXPECT_THAT(error.message, HasSubstr(name));
+    EXPECT_THAT(error.fields, ElementsAre("config.kind"));
+    v1::State state;
+    EXPECT_EQ(ErrorOf(Get("m", &state)).reason, "STATE_NOT_FOUND");
+  }
+}
+
+}  // namespace
+}  // namespace normd::testing

@@ -1,0 +1,246 @@
+// The flags of the real binary: what it prints and how it ends.
+#include "server/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <fstream>
+#include <ostream>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "tests/testing/temp_dir.h"
+
+namespace normd::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+struct Ended {
+  int code = -1;
+  std::string output;  // standard output and error
+};
+
+// Runs normd to its end, for a minute at most (code 124). REQUIRES: `arguments` have no quotes.
+Ended RunNormd(const std::vector<std::string>& arguments) {
+  std::string command = "timeout 60 " NORMD_SERVER_BINARY;
+  for (const std::string& argument : arguments) absl::StrAppend(&command, " '", argument, "'");
+  absl::StrAppend(&command, " 2>&1 </dev/null");
+  Ended ended;
+  FILE* pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return ended;
+  char buffer[4096];
+  while (const size_t size = std::fread(buffer, 1, sizeof(buffer), pipe)) {
+    ended.output.append(buffer, size);
+  }
+  const int status = ::pclose(pipe);
+  if (WIFEXITED(status)) ended.code = WEXITSTATUS(status);
+  return ended;
+}
+
+// As the binary reads its command line.
+std::variant<ServerOptions, ExitNow> Parse(const std::vector<std::string>& arguments) {
+  std::vector<const char*> argv = {"normd"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  return ParseOptions(static_cast<int>(argv.size()), argv.data());
+}
+
+ServerOptions MustParse(const std::vector<std::string>& arguments) {
+  const auto parsed = Parse(arguments);
+  if (const auto* options = std::get_if<ServerOptions>(&parsed)) return *options;
+  ADD_FAILURE() << "refused: " << absl::StrJoin(arguments, " ");
+  return {};
+}
+
+// Every flag. A new one is added here, a removed one breaks somebody's start script.
+const std::set<std::string> kFlags = {
+    "--accept-data-loss",
+    "--cache-bytes",
+    "--data-dir",
+    "--drain-timeout",
+    "--flagfile",
+    "--help",
+    "--listen",
+    "--loader-threads",
+    "--log-level",
+    "--message-bytes-max",
+    "--page-size-max",
+    "--port-file",
+    "--producer-age-max",
+    "--producers-max",
+    "--store",
+    "--store-reserved-bytes",
+    "--store-reserved-bytes",
+    "--store-write-buffer-bytes",
+    "--stream-bytes-max",
+    "--stream-messages-max",
+    "--streams-max",
+    "--version",
+    "--watch-pending-states-max",
+    "--watches-max",
+    "--write-queue-bytes-max",
+    "--write-queue-updates-max",
+    "--write-shards",
+};
+
+TEST(OptionsTest, HelpListsEveryFlagAndExitsWithZero) {
+  const Ended help = RunNormd({"--help"});
+  EXPECT_EQ(help.code, 0);
+  std::set<std::string> flags;
+  for (absl::string_view line : absl::StrSplit(help.output, '\n')) {
+    // A flag stands first on its line, perhaps behind a short one.
+    const std::vector<std::string> words =
+        absl::StrSplit(line, absl::ByAnyChar(" ,"), absl::SkipEmpty());
+    if (!absl::StartsWith(line, " ") && !absl::StartsWith(line, "-")) continue;
+    for (size_t i = 0; i < words.size() && i < 2; ++i) {
+      if (absl::StartsWith(words[i], "--")) flags.insert(words[i]);
+      if (!absl::StartsWith(words[i], "-")) break;
+    }
+  }
+  EXPECT_EQ(flags, kFlags) << help.output;
+}
+
+TEST(OptionsTest, HelpTellsUnitRangeAndDefault) {
+  const std::string help = RunNormd({"--help"}).output;
+  for (const char* text :
+       {"127.0.0.1:7117", "1GiB", "64MiB", "DURATION", "SIZE", "COUNT", "KiB", "Exit codes"}) {
+    EXPECT_THAT(help, HasSubstr(text));
+  }
+}
+
+TEST(OptionsTest, VersionIsPrinted) {
+  const Ended version = RunNormd({"--version"});
+  EXPECT_EQ(version.code, 0);
+  EXPECT_THAT(version.output, HasSubstr(absl::StrCat("normd ", NORMD_VERSION)));
+}
+
+struct BadFlag {
+  std::string flag;
+  std::string value;
+};
+
+void PrintTo(const BadFlag& bad, std::ostream* stream) { *stream << bad.flag << "=" << bad.value; }
+
+class BadFlagTest : public ::testing::TestWithParam<BadFlag> {};
+
+TEST_P(BadFlagTest, ExitsWithTwoAndNamesTheFlag) {
+  const Ended ended = RunNormd({absl::StrCat(GetParam().flag, "=", GetParam().value)});
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr(GetParam().flag));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Values, BadFlagTest,
+    ::testing::Values(
+        BadFlag{"--no-such-flag", "1"}, BadFlag{"--store", "paper"}, BadFlag{"--log-level", "loud"},
+        BadFlag{"--cache-bytes", "1"}, BadFlag{"--cache-bytes", "-1MiB"},
+        BadFlag{"--cache-bytes", "many"}, BadFlag{"--cache-bytes", "1MiBs"},
+        BadFlag{"--cache-bytes", ""}, BadFlag{"--cache-bytes", "99999999999999999999"},
+        BadFlag{"--cache-bytes", "9999999999GiB"}, BadFlag{"--message-bytes-max", "63KiB"},
+        BadFlag{"--message-bytes-max", "513MiB"}, BadFlag{"--streams-max", "0"},
+        BadFlag{"--streams-max", "-1"}, BadFlag{"--streams-max", "1.5"},
+        BadFlag{"--streams-max", "x"}, BadFlag{"--stream-messages-max", "4097"},
+        BadFlag{"--page-size-max", "1001"}, BadFlag{"--write-shards", "65"},
+        BadFlag{"--loader-threads", "0"}, BadFlag{"--producers-max", "65537"},
+        BadFlag{"--producer-age-max", "1"}, BadFlag{"--producer-age-max", "-1s"},
+        BadFlag{"--drain-timeout", "2h"}, BadFlag{"--drain-timeout", "soon"},
+        BadFlag{"--drain-timeout", "inf"}, BadFlag{"--store-write-buffer-bytes", "1KiB"},
+        BadFlag{"--write-queue-bytes-max", "1KiB"}));
+
+TEST(OptionsTest, TakesSizesAndDurationsWithUnits) {
+  const ServerOptions options = MustParse(
+      {"--cache-bytes=3MiB", "--message-bytes-max=64KiB", "--stream-bytes-max=1048576",
+       "--write-queue-bytes-max=2GiB", "--producer-age-max=90m", "--drain-timeout=1500ms"});
+  EXPECT_EQ(options.cache_bytes, 3 * kMiB);
+  EXPECT_EQ(options.message_bytes_max, 64 * kKiB);
+  EXPECT_EQ(options.stream_bytes_max, 1048576);
+  EXPECT_EQ(options.write_queue_bytes_max, 2 * kGiB);
+  EXPECT_EQ(options.producer_age_max, absl::Minutes(90));
+  EXPECT_EQ(options.drain_timeout, absl::Milliseconds(1500));
+}
+
+TEST(OptionsTest, DefaultsAreThoseOfTheLimits) {
+  const ServerOptions options = MustParse({});
+  EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:7117"));
+  EXPECT_EQ(options.store, ServerOptions::Store::kRocksdb);
+  EXPECT_EQ(options.cache_bytes, kDefaultCacheBytes);
+  EXPECT_EQ(options.message_bytes_max, kDefaultMessageBytes);
+  EXPECT_EQ(options.producers_max, kDefaultProducers);
+  EXPECT_EQ(options.drain_timeout, kDefaultDrainTimeout);
+  EXPECT_FALSE(options.accept_data_loss);
+}
+
+TEST(OptionsTest, ListenMayBeRepeated) {
+  EXPECT_THAT(MustParse({"--listen=127.0.0.1:1", "--listen", "unix:/tmp/a"}).listen,
+              ElementsAre("127.0.0.1:1", "unix:/tmp/a"));
+}
+
+class FlagFileTest : public ::testing::Test {
+ protected:
+  std::string Write(const std::string& text) const {
+    const std::string path = folder_.path() + "/flags";
+    std::ofstream(path) << text;
+    return "--flagfile=" + path;
+  }
+
+ private:
+  TempDir folder_;
+};
+
+TEST_F(FlagFileTest, IsReadAndTheCommandLineWins) {
+  const std::string flag = Write(
+      "# The cache.\n"
+      "cache-bytes=256MiB\n"
+      "store=memory\n"
+      "listen=127.0.0.1:1\n"
+      "accept-data-loss=true\n"
+      "drain-timeout=3s\n"
+      "streams-max=5\n");
+  const ServerOptions options = MustParse({flag, "--streams-max=6"});
+  EXPECT_EQ(options.cache_bytes, 256 * kMiB);
+  EXPECT_EQ(options.store, ServerOptions::Store::kMemory);
+  EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:1"));
+  EXPECT_TRUE(options.accept_data_loss);
+  EXPECT_EQ(options.drain_timeout, absl::Seconds(3));
+  EXPECT_EQ(options.streams_max, 6);
+}
+
+TEST_F(FlagFileTest, OneThatIsNotThereIsRefusedByName) {
+  const Ended ended = RunNormd({"--flagfile=/no/such/file"});
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("/no/such/file"));
+}
+
+TEST_F(FlagFileTest, AnUnknownKeyIsRefusedByName) {
+  const Ended ended = RunNormd({Write("cache-bytes=256MiB\ncache-byte=256MiB\n")});
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("cache-byte"));
+}
+
+TEST_F(FlagFileTest, ABadValueIsRefusedByName) {
+  const Ended ended = RunNormd({Write("streams-max=lots\n")});
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("streams-max"));
+}
+
+TEST(OptionsTest, CannotStartExitsWithOneAndTellsWhy) {
+  const Ended folder = RunNormd({"--data-dir=/proc/nothing/here", "--listen=127.0.0.1:0"});
+  EXPECT_EQ(folder.code, 1) << folder.output;
+  EXPECT_THAT(folder.output, HasSubstr("/proc/nothing"));
+  const Ended address = RunNormd({"--store=memory", "--listen=127.0.0.1:99999"});
+  EXPECT_EQ(address.code, 1) << address.output;
+  EXPECT_THAT(address.output, HasSubstr("127.0.0.1:99999"));
+}
+
+}  // namespace
+}  // namespace normd::testing

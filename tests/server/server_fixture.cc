@@ -1,0 +1,214 @@
+#include "tests/server/server_fixture.h"
+
+#include <chrono>
+#include <cstring>
+#include <iostream>
+
+#include "core/base/clock.h"
+#include "tests/server/wire_error.h"
+
+namespace normd::testing {
+namespace {
+
+void OnFatal(const absl::Status& status) {
+  std::cerr << "the store failed: " << status << std::endl;
+  std::abort();
+}
+
+template <typename T>
+v1::Tensor MakeTensor(v1::DataType dtype, const std::vector<int64_t>& shape,
+                      const std::vector<T>& values) {
+  v1::Tensor tensor;
+  tensor.set_dtype(dtype);
+  for (const int64_t size : shape) tensor.add_shape(size);
+  tensor.set_data(values.data(), values.size() * sizeof(T));
+  return tensor;
+}
+
+template <typename T>
+std::vector<T> Values(const v1::Tensor& tensor) {
+  std::vector<T> values(tensor.data().size() / sizeof(T));
+  if (!values.empty()) std::memcpy(values.data(), tensor.data().data(), values.size() * sizeof(T));
+  return values;
+}
+
+// Makes the call `method` of `stub`; the response goes to `out` unless that is null.
+template <typename Stub, typename Request, typename Response>
+grpc::Status Call(Stub& stub,
+                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                  const Request& request, Response* out) {
+  TestContext context;
+  Response unwanted;
+  return (stub.*method)(&context, request, out == nullptr ? &unwanted : out);
+}
+
+}  // namespace
+
+std::chrono::system_clock::time_point TestDeadline() {
+  return std::chrono::system_clock::now() + std::chrono::minutes(2);
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  // Otherwise channels to one address share a connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // Otherwise what is taken in for a client that does not read grows with the bandwidth.
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+normd::ServerOptions ServerTest::InMemory() {
+  normd::ServerOptions options;
+  options.listen = {"127.0.0.1:0"};
+  options.store = normd::ServerOptions::Store::kMemory;
+  return options;
+}
+
+normd::ServerOptions ServerTest::OnDisk() const {
+  normd::ServerOptions options = InMemory();
+  options.store = normd::ServerOptions::Store::kRocksdb;
+  options.data_dir = folder() + "/states";
+  return options;
+}
+
+void ServerTest::StartServer(const normd::ServerOptions& options) {
+  StopServer();
+  auto server = normd::Server::Start(options, Clock::System(), &OnFatal);
+  ASSERT_TRUE(server.ok()) << server.status();
+  server_ = *std::move(server);
+  channel_ = Connect(address());
+  states_ = v1::StateService::NewStub(channel_);
+  data_ = v1::NormalizationService::NewStub(channel_);
+}
+
+void ServerTest::StopServer() {
+  if (server_ != nullptr) server_->Drain();
+  server_.reset();
+}
+
+grpc::Status ServerTest::Create(const v1::State& state, v1::State* created) {
+  v1::CreateStateRequest request;
+  *request.mutable_state() = state;
+  return Call(*states_, &v1::StateService::Stub::CreateState, request, created);
+}
+
+grpc::Status ServerTest::Get(const std::string& name, v1::State* state, v1::StateView view) {
+  v1::GetStateRequest request;
+  request.set_name(name);
+  request.set_view(view);
+  return Call(*states_, &v1::StateService::Stub::GetState, request, state);
+}
+
+grpc::Status ServerTest::List(const v1::ListStatesRequest& request,
+                              v1::ListStatesResponse* response) {
+  return Call(*states_, &v1::StateService::Stub::ListStates, request, response);
+}
+
+grpc::Status ServerTest::Update(const v1::UpdateStateRequest& request, v1::State* state) {
+  return Call(*states_, &v1::StateService::Stub::UpdateState, request, state);
+}
+
+grpc::Status ServerTest::Delete(const std::string& name, const std::string& etag) {
+  v1::DeleteStateRequest request;
+  request.set_name(name);
+  request.set_etag(etag);
+  google::protobuf::Empty response;
+  return Call(*states_, &v1::StateService::Stub::DeleteState, request, &response);
+}
+
+grpc::Status ServerTest::SetParameters(const v1::SetParametersRequest& request, v1::State* state) {
+  return Call(*states_, &v1::StateService::Stub::SetParameters, request, state);
+}
+
+grpc::Status ServerTest::Reset(const std::string& name, v1::State* state) {
+  v1::ResetRunningStatsRequest request;
+  request.set_name(name);
+  return Call(*states_, &v1::StateService::Stub::ResetRunningStats, request, state);
+}
+
+grpc::Status ServerTest::Freeze(const std::string& name, v1::State* state,
+                                const std::string& etag) {
+  v1::FreezeStateRequest request;
+  request.set_name(name);
+  request.set_etag(etag);
+  return Call(*states_, &v1::StateService::Stub::FreezeState, request, state);
+}
+
+grpc::Status ServerTest::Unfreeze(const std::string& name, v1::State* state,
+                                  const std::string& etag) {
+  v1::UnfreezeStateRequest request;
+  request.set_name(name);
+  request.set_etag(etag);
+  return Call(*states_, &v1::StateService::Stub::UnfreezeState, request, state);
+}
+
+grpc::Status ServerTest::Train(const v1::TrainRequest& request, v1::TrainResponse* response) {
+  return Call(*data_, &v1::NormalizationService::Stub::Train, request, response);
+}
+
+grpc::Status ServerTest::Normalize(const v1::NormalizeRequest& request,
+                                   v1::NormalizeResponse* response) {
+  return Call(*data_, &v1::NormalizationService::Stub::Normalize, request, response);
+}
+
+v1::State ServerTest::MustCreate(const std::string& name, int64_t num_features) {
+  v1::State created;
+  const grpc::Status status = Create(BatchNormState(name, num_features), &created);
+  EXPECT_TRUE(status.ok()) << ErrorOf(status);
+  return created;
+}
+
+v1::State ServerTest::MustGet(const std::string& name) {
+  v1::State state;
+  const grpc::Status status = Get(name, &state);
+  EXPECT_TRUE(status.ok()) << ErrorOf(status);
+  return state;
+}
+
+v1::State BatchNormState(const std::string& name, int64_t num_features) {
+  v1::State state;
+  state.set_name(name);
+  state.mutable_config()->set_kind(v1::NormConfig::BATCH_NORM);
+  state.mutable_config()->set_num_features(num_features);
+  return state;
+}
+
+v1::Tensor Float32Tensor(const std::vector<int64_t>& shape, const std::vector<float>& values,
+                         v1::Layout layout) {
+  v1::Tensor tensor = MakeTensor(v1::FLOAT32, shape, values);
+  tensor.set_layout(layout);
+  return tensor;
+}
+
+v1::Tensor Float64Tensor(const std::vector<int64_t>& shape, const std::vector<double>& values) {
+  return MakeTensor(v1::FLOAT64, shape, values);
+}
+
+std::vector<float> Floats(const v1::Tensor& tensor) {
+  EXPECT_EQ(tensor.dtype(), v1::FLOAT32);
+  return Values<float>(tensor);
+}
+
+std::vector<double> Doubles(const v1::Tensor& tensor) {
+  EXPECT_EQ(tensor.dtype(), v1::FLOAT64);
+  return Values<double>(tensor);
+}
+
+v1::TrainRequest PairBatch(const std::string& state, float low, float high) {
+  v1::TrainRequest request;
+  request.set_state(state);
+  *request.mutable_input() = Float32Tensor({2, 1}, {low, high});
+  return request;
+}
+
+v1::Moments MakeMoments(int64_t count, const std::vector<double>& mean,
+                        const std::vector<double>& m2) {
+  v1::Moments moments;
+  moments.set_count(count);
+  moments.mutable_mean()->Add(mean.begin(), mean.end());
+  moments.mutable_m2()->Add(m2.begin(), m2.end());
+  return moments;
+}
+
+}  // namespace normd::testing
