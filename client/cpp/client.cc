@@ -29,6 +29,9 @@ grpc::ChannelArguments MakeChannelArguments(const ClientOptions& options) {
   arguments.SetMaxSendMessageSize(static_cast<int>(options.message_bytes_max));
   arguments.SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max) +
                                      kAnswerExtraBytes);
+  // A connection of its own: one that another client of the process knows to be lost would refuse
+  // the first call of a new one.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // The channel's own waits, below those of the streams.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);

@@ -148,8 +148,8 @@ absl::Status WriteCombiner::Commit(const Batch& batch) {
     const absl::Status status = store_->Commit(mutations);
     if (status.ok()) break;
     if (!CanBeTriedAgain(status)) {
-      const absl::Status fatal = MakeError(Reason::kStoreUnavailable,
-                                           absl::StrCat("the store failed: ", status.message()));
+      absl::Status fatal = MakeError(Reason::kStoreUnavailable,
+                                     absl::StrCat("the store failed: ", status.message()));
       {
         absl::MutexLock lock(&mutex_);
         blocked_ = fatal;

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/state/state_codec.h"
 #include "tests/core/registry/registry_testing.h"
@@ -82,7 +83,7 @@ TEST_F(WriteCombinerTest, CommitsManyStatesWithOneSync) {
   store_.AwaitCommitsBegun(1);
   std::vector<std::shared_ptr<Outcome>> outcomes;
   for (int i = 0; i < 100; ++i) {
-    const std::string name = "s" + std::to_string(i);
+    const std::string name = absl::StrCat("s", i);
     outcomes.push_back(Submit(NewEntry(name), Create(name)));
   }
   store_.Open();
@@ -317,7 +318,7 @@ TEST_F(WriteCombinerTest, AppliesEveryUpdateOfManyThreadsOnce) {
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
-      const auto own = NewState("own" + std::to_string(t));
+      const auto own = NewState(absl::StrCat("own", t));
       for (int i = 0; i < kUpdates; ++i) {
         const Durability durability = i % 3 == 0 ? Durability::kDurable : Durability::kRelaxed;
         EXPECT_TRUE(Submit(shared, Fold(1), durability)->Await().ok());
