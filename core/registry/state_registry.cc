@@ -103,11 +103,8 @@ void StateRegistry::List(absl::string_view prefix, absl::string_view after, int6
     if (!records->empty()) {
       const absl::StatusOr<std::vector<StoredRecord>> next =
           store_->List(prefix, records->back().name, 1, 1);
-      if (!next.ok()) {
-        done(next.status());
-        return;
-      }
-      if (!next->empty()) page.next_after = records->back().name;
+      // What is wrong behind this page is told with the next one.
+      if (!next.ok() || !next->empty()) page.next_after = records->back().name;
     }
     done(std::move(page));
   });
