@@ -86,7 +86,7 @@ absl::Status ArrayWriter::Finish() {
   const bool flushed = std::fflush(file) == 0;
   const bool closed = file == stdout || std::fclose(file) == 0;
   if (!flushed || !closed) {
-    const absl::Status status = SystemError("cannot write");
+    absl::Status status = SystemError("cannot write");
     if (!partial_path_.empty()) std::remove(partial_path_.c_str());
     return status;
   }

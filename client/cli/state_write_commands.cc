@@ -19,9 +19,9 @@ namespace normd::cli {
 namespace {
 
 const std::map<std::string, client::NonFinite>& NonFinitePolicies() {
-  static const auto* const policies = new std::map<std::string, client::NonFinite>{
+  static const auto* const kPolicies = new std::map<std::string, client::NonFinite>{
       {"refuse", client::NonFinite::kRefuse}, {"propagate", client::NonFinite::kPropagate}};
-  return *policies;
+  return *kPolicies;
 }
 
 struct CreateOptions {

@@ -15,10 +15,10 @@ constexpr int64_t kWindowMax = 65536;
 constexpr double kRetryTimeoutSecondsMax = 86400 * 365;
 
 const std::map<std::string, client::Layout>& Layouts() {
-  static const auto* const layouts =
+  static const auto* const kLayouts =
       new std::map<std::string, client::Layout>{{"channels-first", client::Layout::kChannelsFirst},
                                                 {"channels-last", client::Layout::kChannelsLast}};
-  return *layouts;
+  return *kLayouts;
 }
 
 // Sends all mini-batches, or those before something stopped it.

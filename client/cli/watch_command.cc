@@ -42,7 +42,8 @@ class EndSignals {
 
   ~EndSignals() {
     SetWatch(nullptr, /*is_over=*/true);
-    // Wakes the thread when it was not a signal that ended the watch.
+    // Wakes the thread when it was not a signal that ended the watch. The signal is blocked and
+    // ends in sigwait. NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
     pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();
   }

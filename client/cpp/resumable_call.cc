@@ -202,7 +202,7 @@ void ResumableCall::HandleRead(Connection& connection) {
     --connection.owed;
     in_callback_ = true;
     mutex_.Unlock();
-    absl::Status status = traffic_->HandleAnswer(std::move(answer));
+    absl::Status status = traffic_->HandleAnswer(answer);
     mutex_.Lock();
     in_callback_ = false;
     connection.broken = std::move(status);

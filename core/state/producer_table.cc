@@ -31,8 +31,8 @@ absl::Status ProducerTable::Record(absl::string_view producer_id, int64_t sequen
   return absl::OkStatus();
 }
 
-void ProducerTable::Restore(std::string producer_id, const Entry& entry) {
-  entries_[std::move(producer_id)] = entry;
+void ProducerTable::Restore(absl::string_view producer_id, const Entry& entry) {
+  entries_.insert_or_assign(producer_id, entry);
 }
 
 int64_t ProducerTable::MemoryBytes() const {

@@ -38,7 +38,7 @@ class ProducerTable {
                       const ProducerLimits& limits);
 
   // Puts back an entry read from disk.
-  void Restore(std::string producer_id, const Entry& entry);
+  void Restore(absl::string_view producer_id, const Entry& entry);
 
   const absl::flat_hash_map<std::string, Entry>& entries() const { return entries_; }
 

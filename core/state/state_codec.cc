@@ -167,8 +167,8 @@ absl::StatusOr<NormState> DecodeState(absl::string_view name, int64_t revision,
   state.frozen = record.frozen();
   state.create_time = absl::FromUnixMicros(record.create_time_us());
   state.update_time = absl::FromUnixMicros(record.update_time_us());
-  for (storage::v1::ProducerRecord& producer : *record.mutable_producers()) {
-    state.producers.Restore(std::move(*producer.mutable_producer_id()),
+  for (const storage::v1::ProducerRecord& producer : record.producers()) {
+    state.producers.Restore(producer.producer_id(),
                             {.sequence = producer.sequence(),
                              .update_time = absl::FromUnixMicros(producer.update_time_us())});
   }
