@@ -98,7 +98,7 @@ class MessageStream final : public BidiReactor,
 
     void Accepted() override { stream_->OnAccepted(); }
     void Done(const absl::Status& status, grpc::ByteBuffer response) override {
-      stream_->OnAnswer(id_, status, std::move(response));
+      stream_->OnAnswer(id_, status, response);
     }
 
    private:
@@ -112,7 +112,7 @@ class MessageStream final : public BidiReactor,
     Advance();
   }
 
-  void OnAnswer(int64_t id, const absl::Status& status, grpc::ByteBuffer response) {
+  void OnAnswer(int64_t id, const absl::Status& status, grpc::ByteBuffer& response) {
     absl::MutexLock lock(&mutex_);
     if (finished_) return;
     Slot& slot = slots_[static_cast<size_t>(id - first_id_)];

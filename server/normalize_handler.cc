@@ -80,11 +80,12 @@ void NormalizeHandler::Handle(const grpc::ByteBuffer& bytes, std::shared_ptr<Mes
     return;
   }
   const std::string& name = request->state();
-  registry_->Acquire(name, [request = std::move(request), response = std::move(response),
-                            call = std::move(call)](absl::StatusOr<StateHandle> handle) mutable {
-    const absl::Status normalized = Normalize(handle, *request, response);
-    Answer(normalized, std::move(response), *call);
-  });
+  registry_->Acquire(name,
+                     [request = std::move(request), response = std::move(response),
+                      call = std::move(call)](const absl::StatusOr<StateHandle>& handle) mutable {
+                       const absl::Status normalized = Normalize(handle, *request, response);
+                       Answer(normalized, std::move(response), *call);
+                     });
 }
 
 }  // namespace normd

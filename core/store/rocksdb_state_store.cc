@@ -199,7 +199,7 @@ absl::Status RocksdbStateStore::Commit(absl::Span<const StoreMutation> mutations
     NORMD_RETURN_IF_ERROR(Add(mutation, batch));
   }
   if (batch.Count() == 0) return absl::OkStatus();
-  const absl::Status status = Write(batch);
+  absl::Status status = Write(batch);
   NoteOutcome(status);
   return status;
 }
@@ -378,7 +378,7 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
 rocksdb::Status OpenDatabase(const RocksdbOptions& options, WALRecoveryMode mode,
                              const Surroundings& surroundings, std::unique_ptr<rocksdb::DB>& db) {
   rocksdb::DB* opened = nullptr;
-  const rocksdb::Status status =
+  rocksdb::Status status =
       rocksdb::DB::Open(ToRocksdb(options, mode, surroundings), options.directory, &opened);
   db.reset(opened);
   return status;
@@ -413,8 +413,8 @@ absl::Status CommitsLost(const std::string& directory, absl::string_view why) {
 rocksdb::Status LatestSequence(const RocksdbOptions& options, WALRecoveryMode mode,
                                const Surroundings& surroundings, uint64_t& sequence) {
   rocksdb::DB* opened = nullptr;
-  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(
-      ToRocksdb(options, mode, surroundings), options.directory, &opened);
+  rocksdb::Status status = rocksdb::DB::OpenForReadOnly(ToRocksdb(options, mode, surroundings),
+                                                        options.directory, &opened);
   const std::unique_ptr<rocksdb::DB> db(opened);
   if (status.ok()) sequence = db->GetLatestSequenceNumber();
   return status;

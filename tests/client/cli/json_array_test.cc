@@ -11,7 +11,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 std::string MessageOf(absl::string_view text) {
   return std::string(ParseJsonArray(text).status().message());

@@ -85,7 +85,7 @@ TEST(NpyHeaderTest, RefusesMoreThan32Axes) {
 }
 
 TEST(NpyHeaderTest, RefusesMalformedDictionaries) {
-  const char* const kMalformed[] = {
+  const char* const malformed[] = {
       "",
       "{",
       "}",
@@ -109,7 +109,7 @@ TEST(NpyHeaderTest, RefusesMalformedDictionaries) {
       "{'fortran_order':False,'shape':(3,)}",
       "{'descr':'<f4','fortran_order':False,'shape':(3,),'more':'x'}",
   };
-  for (const char* dictionary : kMalformed) {
+  for (const char* dictionary : malformed) {
     EXPECT_THAT(MessageOf(dictionary), HasSubstr("malformed")) << dictionary;
   }
 }

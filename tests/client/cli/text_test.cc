@@ -54,7 +54,10 @@ TEST(FormatArrayTest, BreaksLongRows) {
 
 TEST(FormatArrayTest, ShowsTheEdgesOfALargeArray) {
   std::vector<float> values(200 * 10);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = 100.0f + static_cast<float>(i / 10);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t row = i / 10;
+    values[i] = 100.0f + static_cast<float>(row);
+  }
   EXPECT_EQ(FormatArray(Array{{200, 10}, values}),
             "[[100.0000, 100.0000, 100.0000, ..., 100.0000, 100.0000, 100.0000],\n"
             " [101.0000, 101.0000, 101.0000, ..., 101.0000, 101.0000, 101.0000],\n"
