@@ -96,7 +96,7 @@ template <class Mean, class Var>
 ReferenceOutput ReferenceNormalize(const TestBatch& batch, const Mean& mean, const Var& var,
                                    double eps, absl::Span<const float> weight,
                                    absl::Span<const float> bias) {
-  const long double kError = std::ldexp(1.0L, -22);
+  const long double error = std::ldexp(1.0L, -22);
   ReferenceOutput output;
   output.values.resize(batch.values.size());
   output.tolerance.resize(batch.values.size());
@@ -109,7 +109,7 @@ ReferenceOutput ReferenceNormalize(const TestBatch& batch, const Mean& mean, con
         const size_t i = batch.Index(n, c, s);
         const long double product = (batch.values[i] - static_cast<long double>(mean[c])) * scale;
         output.values[i] = product + b;
-        output.tolerance[i] = kError * (std::abs(product) + std::abs(b)) + 1e-12L;
+        output.tolerance[i] = error * (std::abs(product) + std::abs(b)) + 1e-12L;
       }
     }
   }

@@ -158,7 +158,7 @@ TEST_F(RocksdbRecoveryTest, RefusesRotInTheMiddleOfTheLog) {
     const char* name;
     size_t at;
     size_t kept_min;  // records that must be there when the loss is accepted
-  } kCases[] = {
+  } cases[] = {
       {"first record", 50, 160},
       {"payload in the middle", log_ends_[100] + 300, 160},
       {"checksum in the middle", log_ends_[100], 160},
@@ -167,7 +167,7 @@ TEST_F(RocksdbRecoveryTest, RefusesRotInTheMiddleOfTheLog) {
       {"length in the last block", log_ends_[190] + 5, 191},
       {"the last commit but one", log_ends_[197] + 300, 198},
   };
-  for (const auto& test_case : kCases) {
+  for (const auto& test_case : cases) {
     SCOPED_TRACE(test_case.name);
     std::filesystem::remove_all(data_);
     std::filesystem::copy(saved.Child("data"), data_);
@@ -270,7 +270,7 @@ TEST_F(RocksdbRecoveryTest, RefusesDamageOutsideTheLog) {
   const struct {
     const char* name;
     std::function<void()> damage;
-  } kCases[] = {
+  } cases[] = {
       {"CURRENT missing", [&] { std::filesystem::remove(data_ + "/CURRENT"); }},
       {"CURRENT empty", [&] { WriteFile(data_ + "/CURRENT", ""); }},
       {"CURRENT cut", [&] { WriteFile(data_ + "/CURRENT", "MANIF"); }},
@@ -285,7 +285,7 @@ TEST_F(RocksdbRecoveryTest, RefusesDamageOutsideTheLog) {
       {"table cut", [&] { WriteFile(table_, ReadFile(table_).substr(0, 1000)); }},
       {"table footer flipped", [&] { FlipBit(table_, std::filesystem::file_size(table_) - 3); }},
   };
-  for (const auto& test_case : kCases) {
+  for (const auto& test_case : cases) {
     SCOPED_TRACE(test_case.name);
     std::filesystem::remove_all(data_);
     std::filesystem::copy(saved.Child("data"), data_);

@@ -89,7 +89,7 @@ TEST_P(StateStoreContractTest, AConflictChangesNothingAtAll) {
   const struct {
     const char* name;
     StoreMutation conflict;
-  } kCases[] = {
+  } cases[] = {
       {"there is a record", Put("a", 0, 2, "x")},
       {"the record is older", Put("a", 2, 3, "x")},
       {"there is no record", Put("absent", 1, 2, "x")},
@@ -97,7 +97,7 @@ TEST_P(StateStoreContractTest, AConflictChangesNothingAtAll) {
       {"delete of another revision", Delete("a", 2)},
       {"delete of what should be absent", Delete("a", 0)},
   };
-  for (const auto& test_case : kCases) {
+  for (const auto& test_case : cases) {
     SCOPED_TRACE(test_case.name);
     for (const bool conflict_first : {true, false}) {
       std::vector<StoreMutation> mutations = {Put("new", 0, 1, "x"), Delete("d", 1)};
