@@ -165,6 +165,8 @@ void AddFlags(Parser& parser, ServerOptions& options) {
   parser.AddBytes(
       "--store-write-buffer-bytes", options.store_write_buffer_bytes, kStoreWriteBufferBytesMin,
       kBytesMax, "Writes held in memory before they go to a table; recovery reads four times that");
+  parser.AddBytes("--store-cache-bytes", options.store_cache_bytes, 0, kBytesMax,
+                  "Memory for blocks of the store's tables, beside --cache-bytes");
   parser.AddBytes(
       "--store-reserved-bytes", options.store_reserved_bytes, 0, kBytesMax,
       "Disk space (a quarter of the disk at most) that is left free: a commit that would "

@@ -28,6 +28,7 @@ struct ServerOptions {
   int64_t write_queue_updates_max = kDefaultPendingUpdates;
   int64_t write_queue_bytes_max = kDefaultDirtyBytes;
   int64_t store_write_buffer_bytes = kDefaultStoreWriteBufferBytes;
+  int64_t store_cache_bytes = kDefaultStoreCacheBytes;
   int64_t store_reserved_bytes = kDefaultStoreReservedBytes;
 
   int64_t message_bytes_max = kDefaultMessageBytes;

@@ -63,6 +63,7 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenStore(const ServerOptions& optio
   RocksdbOptions rocksdb;
   rocksdb.directory = options.data_dir;
   rocksdb.write_buffer_bytes = options.store_write_buffer_bytes;
+  rocksdb.block_cache_bytes = options.store_cache_bytes;
   rocksdb.reserved_bytes = options.store_reserved_bytes;
   rocksdb.accept_data_loss = options.accept_data_loss;
   rocksdb.on_event = [](absl::string_view event) { spdlog::warn("{}", std::string(event)); };
@@ -74,8 +75,11 @@ absl::Status CannotListen(const std::string& listen) {
       "cannot listen on '", listen, "': expected HOST:PORT or unix:PATH, free and allowed"));
 }
 
+// Whether `listen` is a unix socket and names one.
 bool IsUnixSocket(absl::string_view listen) {
-  return absl::StartsWith(listen, "unix:") || absl::StartsWith(listen, "unix-abstract:");
+  return (absl::ConsumePrefix(&listen, "unix:") ||
+          absl::ConsumePrefix(&listen, "unix-abstract:")) &&
+         !listen.empty();
 }
 
 // Whether `listen` ends in a port. gRPC takes a port modulo 65536, and 443 when there is none.

@@ -79,6 +79,7 @@ class TrainCall final : public StateChange {
     response_.set_disposition(static_cast<v1::Disposition>(disposition));
     response_.set_revision(revision);
     response_.set_num_batches_tracked(draft.Get()->num_batches_tracked());
+    create_time_ = draft.Get()->create_time;
     return absl::OkStatus();
   }
 
@@ -89,7 +90,8 @@ class TrainCall final : public StateChange {
                : Prefixed(status, absl::StrCat("state '", request_.state(), "': ")));
       return;
     }
-    if (published != nullptr) {
+    // What is on disk may still be a state of this name that was deleted since.
+    if (published != nullptr && published->create_time == create_time_) {
       response_.set_durable_sequence(published->producers.Sequence(request_.producer_id()));
     }
     call_->Done(absl::OkStatus(), SerializeMessage(response_));
@@ -122,6 +124,7 @@ class TrainCall final : public StateChange {
   v1::TrainResponse response_;
   Durability durability_ = Durability::kDurable;
   Moments moments_;
+  absl::Time create_time_;  // of the state that Apply saw
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <iostream>
 #include <new>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -36,6 +37,16 @@ bool WantsJson(int argc, char** argv) {
 }
 
 }  // namespace
+
+CLI::Validator OneOrMore() {
+  return CLI::Validator(
+      [](const std::string& value) -> std::string {
+        int64_t number = 0;
+        if (absl::SimpleAtoi(value, &number) && number >= 1) return "";
+        return absl::StrCat("'", value, "' is not a whole number of 1 or more");
+      },
+      "");
+}
 
 CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
                      const std::string& example) {

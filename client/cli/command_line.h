@@ -20,6 +20,9 @@ struct CommandLine {
 CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
                      const std::string& example);
 
+// Checks that a whole number is 1 or more.
+CLI::Validator OneOrMore();
+
 // Each adds commands to `app` that set `line->run`. `line` must outlive `app`.
 void AddStateReadCommands(CLI::App* app, CommandLine* line);   // get, list
 void AddStateWriteCommands(CLI::App* app, CommandLine* line);  // create, delete, update, ...

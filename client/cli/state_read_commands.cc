@@ -128,7 +128,7 @@ void AddStateReadCommands(CLI::App* app, CommandLine* line) {
   command->add_option("PREFIX", options->prefix, "Only names that begin with it")->option_text(" ");
   command->add_option("--limit", options->limit, "At most so many states (default: all)")
       ->option_text("COUNT")
-      ->check(CLI::PositiveNumber);
+      ->check(OneOrMore());
   command->callback(
       [line, options] { line->run = [line, options] { return RunList(line->global, *options); }; });
 }

@@ -290,7 +290,8 @@ void AddStateWriteCommands(CLI::App* app, CommandLine* line) {
                  Reporting("reset", [](client::Client* client, const NameOptions& options) {
                    return client->ResetRunningStats(options.name);
                  }));
-  AddNameCommand(app, line, "freeze", "Make a state refuse every change until it is unfrozen", true,
+  AddNameCommand(app, line, "freeze",
+                 "Make a state refuse every change but its deletion until it is unfrozen", true,
                  Reporting("frozen", [](client::Client* client, const NameOptions& options) {
                    return client->FreezeState(options.name, options.etag);
                  }));

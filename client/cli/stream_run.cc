@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "client/cli/command_line.h"
 
 namespace normd::cli {
 namespace {
@@ -60,7 +61,7 @@ void AddStreamOptions(CLI::App* command, StreamOptions* options) {
                    "Cut along axis 0 into mini-batches of so many rows, the last may be\n"
                    "smaller (default: every array is one mini-batch)")
       ->option_text("ROWS")
-      ->check(CLI::PositiveNumber);
+      ->check(OneOrMore());
   command
       ->add_option("--layout", options->cut.layout,
                    "Where the channel axis stands: axis 1 (default) or the last")

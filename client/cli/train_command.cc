@@ -72,14 +72,18 @@ nlohmann::ordered_json SummaryToJson(const Summary& summary) {
 
 std::string SummaryToText(const Summary& summary) {
   const double seconds = std::max(summary.seconds, 1e-9);
-  return absl::StrFormat(
+  std::string text = absl::StrFormat(
       "%s: %d mini-batches applied, %d duplicate, %d refused (%d rows) in %.2f s: %s batches/s, "
-      "%s MB/s\nrevision %d, num_batches_tracked %d\n",
+      "%s MB/s\n",
       summary.state, summary.updates.applied, summary.updates.duplicate, summary.totals.refused,
       summary.totals.rows, summary.seconds,
       FormatRate(static_cast<double>(summary.totals.batches) / seconds),
-      FormatRate(static_cast<double>(summary.totals.bytes) / 1e6 / seconds),
-      summary.updates.revision, summary.updates.num_batches_tracked);
+      FormatRate(static_cast<double>(summary.totals.bytes) / 1e6 / seconds));
+  if (summary.updates.applied + summary.updates.duplicate > 0) {
+    absl::StrAppendFormat(&text, "revision %d, num_batches_tracked %d\n", summary.updates.revision,
+                          summary.updates.num_batches_tracked);
+  }
+  return text;
 }
 
 // Prints the summary: to standard error when the outputs go to standard output.
@@ -203,7 +207,7 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
           ->add_option("--epochs", options->stream.cut.epochs,
                        "Read the whole input so often (default 1); not from a pipe")
           ->option_text("COUNT")
-          ->check(CLI::PositiveNumber);
+          ->check(OneOrMore());
   CLI::Option* const moments =
       command->add_flag("--moments", options->moments,
                         "Compute the moments of each mini-batch here and send these 2C+1 numbers");
@@ -230,7 +234,7 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
       ->add_option("--first-sequence", options->first_sequence,
                    "Sequence of the first mini-batch; the next ones count up (default 1)")
       ->option_text("N")
-      ->check(CLI::PositiveNumber);
+      ->check(OneOrMore());
   command->callback([line, options] {
     options->stream.cut.needs_variance = !options->stream.keep_going;
     line->run = [line, options] { return RunTrain(line->global, *options); };

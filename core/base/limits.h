@@ -37,6 +37,7 @@ inline constexpr int64_t kControlMessageBytesMax = 32 * kMiB;
 
 // The store.
 inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
+inline constexpr int64_t kDefaultStoreCacheBytes = 64 * kMiB;
 inline constexpr int64_t kStoreWriteBufferBytesMin = kMiB;
 // Room that a commit leaves on the disk, for RocksDB to move its buffers to tables.
 inline constexpr int64_t kDefaultStoreReservedBytes = 256 * kMiB;

@@ -1,6 +1,8 @@
 #include "core/norm/moments.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
@@ -16,6 +18,14 @@ absl::Status CheckLength(absl::string_view field, size_t length, int64_t num_fea
       {{"field", field},
        {"expected", absl::StrCat(num_features)},
        {"actual", absl::StrCat(length)}});
+}
+
+// Whether a batch of finite float32 values can have these moments. Larger ones, though finite,
+// would take the running statistics to infinity.
+bool IsOfFiniteFloats(int64_t count, double mean, double m2) {
+  constexpr double kMax = std::numeric_limits<float>::max();
+  return std::abs(mean) <= kMax &&
+         m2 <= kMax * kMax * static_cast<double>(std::max<int64_t>(count, 1));
 }
 
 }  // namespace
@@ -41,11 +51,12 @@ absl::Status CheckMoments(const Moments& moments, const NormConfig& config) {
           {{"field", "moments.m2"}, {"index", absl::StrCat(c)}});
     }
     if (config.non_finite == NonFinitePolicy::kRefuse &&
-        !(std::isfinite(moments.mean[c]) && std::isfinite(moments.m2[c]))) {
-      return MakeError(Reason::kNonFiniteValue,
-                       absl::StrCat("moments at channel ", c, " are mean ", moments.mean[c],
-                                    " and m2 ", moments.m2[c], ", expected finite values"),
-                       {{"field", "moments"}, {"index", absl::StrCat(c)}});
+        !IsOfFiniteFloats(moments.count, moments.mean[c], moments.m2[c])) {
+      return MakeError(
+          Reason::kNonFiniteValue,
+          absl::StrCat("moments at channel ", c, " are mean ", moments.mean[c], " and m2 ",
+                       moments.m2[c], ", expected those of finite float32 values"),
+          {{"field", "moments"}, {"index", absl::StrCat(c)}});
     }
   }
   return absl::OkStatus();

@@ -17,8 +17,9 @@ struct Moments {
 };
 
 // OK when `moments` can be folded into a state of `config`: lengths C, count >= 0, m2 >= 0, and
-// under NonFinitePolicy::kRefuse every value finite. Errors: MOMENTS_LENGTH_MISMATCH,
-// MOMENTS_COUNT_NEGATIVE, MOMENTS_M2_NEGATIVE, NON_FINITE_VALUE (metadata index: the channel).
+// under NonFinitePolicy::kRefuse mean and variance within what finite float32 values can have, so
+// that running statistics stay finite. Errors: MOMENTS_LENGTH_MISMATCH, MOMENTS_COUNT_NEGATIVE,
+// MOMENTS_M2_NEGATIVE, NON_FINITE_VALUE (metadata index: the channel).
 absl::Status CheckMoments(const Moments& moments, const NormConfig& config);
 
 // OK when a batch of `count` values per channel has a variance (count 0, which changes nothing, has

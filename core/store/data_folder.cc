@@ -115,6 +115,15 @@ std::string TableOrLog(const std::vector<std::string>& names) {
   return it == names.end() ? "" : *it;
 }
 
+// A file in a folder that normd has not begun to use; empty when there is none. The format file is
+// the first that normd makes; "lost+found" stands at the root of a file system.
+std::string ForeignFile(const std::vector<std::string>& names) {
+  if (std::find(names.begin(), names.end(), kFormatFileName) != names.end()) return "";
+  const auto it = std::find_if(names.begin(), names.end(),
+                               [](const std::string& name) { return name != "lost+found"; });
+  return it == names.end() ? "" : *it;
+}
+
 // Reads the format file, or writes it in a folder that is `fresh`.
 absl::Status CheckFormat(const std::string& path, int fd, bool fresh) {
   const std::string file = absl::StrCat(path, "/", kFormatFileName);
@@ -150,11 +159,10 @@ absl::Status CheckFormat(const std::string& path, int fd, bool fresh) {
 absl::StatusOr<DataFolder> DataFolder::Open(const std::string& path) {
   NORMD_RETURN_IF_ERROR(MakeFolder(path));
   NORMD_ASSIGN_OR_RETURN(std::vector<std::string> names, FileNames(path));
-  if (std::find(names.begin(), names.end(), kFormatFileName) == names.end() &&
-      (HasCurrent(names) || !TableOrLog(names).empty())) {
+  if (const std::string foreign = ForeignFile(names); !foreign.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("the data folder '", path, "' holds a RocksDB database without the file ",
-                     kFormatFileName, ": it is not normd's"));
+        absl::StrCat("the data folder '", path, "' holds '", foreign, "' and no file ",
+                     kFormatFileName, ": it is not normd's; expected an empty folder"));
   }
 
   const std::string file = absl::StrCat(path, "/", kFormatFileName);

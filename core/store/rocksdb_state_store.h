@@ -20,7 +20,7 @@ struct RocksdbOptions {
   // write-ahead log may be 4 of them long, and recovery reads 350 MB of it a second.
   int64_t write_buffer_bytes = kDefaultStoreWriteBufferBytes;
   // Bytes of table blocks kept in memory.
-  int64_t block_cache_bytes = 64 * kMiB;
+  int64_t block_cache_bytes = kDefaultStoreCacheBytes;
   // Bytes of the disk that commits leave free, though never more than a quarter of it: a commit
   // that would leave less is STORE_FULL. RocksDB needs them to move its buffers to tables; when it
   // runs out of space itself, commits may be kInternal, and the process must be started anew.

@@ -60,8 +60,10 @@ class SmallDisk {
   bool Mount(const std::string& folder) {
     folder_ = folder;
     std::filesystem::create_directories(folder);
+    // EINVAL: in a chroot whose root is no mount point there is nothing to make private.
     mounted_ = ::unshare(CLONE_NEWNS) == 0 &&
-               ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+               (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 ||
+                errno == EINVAL) &&
                ::mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=48m") == 0;
     return mounted_;
   }
@@ -190,16 +192,20 @@ TEST_F(DiskTest, AnswersDataLossForADamagedRecordAndServesTheOthers) {
   }
 
   // A list ends before the damage and says so; what is behind it is listed by a longer prefix.
-  const auto list = [&client](const std::string& prefix) {
+  const auto list = [&client](const std::string& prefix, const std::string& page_token = "") {
     client::ListOptions options;
     options.prefix = prefix;
+    options.page_token = page_token;
     return client->ListStates(options);
   };
   const auto before = list("disk/f");
   ASSERT_TRUE(before.ok()) << before.status();
   EXPECT_EQ(before->states.size(), 1U);
-  const absl::Status all = list("disk/").status();
-  EXPECT_EQ(all.code(), absl::StatusCode::kDataLoss) << all;
+  const auto all = list("disk/");
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_EQ(all->states.size(), 1U);
+  const absl::Status rest = list("disk/", all->next_page_token).status();
+  EXPECT_EQ(rest.code(), absl::StatusCode::kDataLoss) << rest;
   const auto behind = list("disk/third");
   ASSERT_TRUE(behind.ok()) << behind.status();
   EXPECT_EQ(behind->states.size(), 1U);

@@ -79,6 +79,7 @@ const std::set<std::string> kFlags = {
     "--producer-age-max",
     "--producers-max",
     "--store",
+    "--store-cache-bytes",
     "--store-reserved-bytes",
     "--store-reserved-bytes",
     "--store-write-buffer-bytes",

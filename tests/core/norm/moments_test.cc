@@ -43,7 +43,7 @@ TEST(CheckMomentsTest, TakesWhatFits) {
   for (const Moments& moments :
        {Moments{.count = 0, .mean = {0, 0}, .m2 = {0, 0}},
         Moments{.count = 1, .mean = {1, -2}, .m2 = {0, 0}},
-        Moments{.count = 7, .mean = {1e300, -1e300}, .m2 = {-0.0, 1e300}},
+        Moments{.count = 7, .mean = {1e38, -1e38}, .m2 = {-0.0, 1e76}},
         Moments{.count = std::numeric_limits<int64_t>::max(), .mean = {0, 0}, .m2 = {1, 1}}}) {
     EXPECT_TRUE(CheckMoments(moments, TwoChannels()).ok());
   }
@@ -101,7 +101,20 @@ TEST(CheckMomentsTest, RefusesWhatIsNotFiniteUnlessItPropagates) {
   }
   EXPECT_THAT(CheckMoments({.count = 4, .mean = {0, kInf}, .m2 = {0, 2}}, TwoChannels()),
               IsError(Reason::kNonFiniteValue,
-                      "moments at channel 1 are mean inf and m2 2, expected finite values"));
+                      "moments at channel 1 are mean inf and m2 2, expected those of finite "
+                      "float32 values"));
+}
+
+TEST(CheckMomentsTest, RefusesWhatNoFiniteFloat32ValuesHave) {
+  constexpr double kMax = std::numeric_limits<float>::max();
+  const auto check = [](double mean, double m2) {
+    return CheckMoments({.count = 4, .mean = {mean, 0}, .m2 = {0, m2}}, TwoChannels());
+  };
+  EXPECT_TRUE(check(kMax, 4 * kMax * kMax).ok());
+  EXPECT_TRUE(check(-kMax, 0).ok());
+  EXPECT_THAT(check(2 * kMax, 0), HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(check(-2 * kMax, 0), HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(check(0, 5 * kMax * kMax), HasReason(Reason::kNonFiniteValue));
 }
 
 TEST(CheckValuesPerChannelTest, RefusesExactlyOne) {

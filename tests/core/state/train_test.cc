@@ -198,7 +198,8 @@ std::vector<RefusedCase> RefusedCases() {
        .batch = {}},
       {.name = "NotFinite",
        .reason = Reason::kNonFiniteValue,
-       .message = "moments at channel 1 are mean nan and m2 0, expected finite values",
+       .message = "moments at channel 1 are mean nan and m2 0, expected those of finite "
+                  "float32 values",
        .batch = {.count = 4, .mean = {1, kNan}, .m2 = {0, 0}}},
   };
 }

@@ -54,8 +54,7 @@ class RocksdbDiskFullTest : public testing::Test {
     const std::string name = absl::StrCat("n", next_ % 10);
     const auto it = acknowledged_.find(name);
     const int64_t revision = it == acknowledged_.end() ? 0 : it->second;
-    absl::Status status =
-        store_->Commit({Put(name, revision, revision + 1, DataOf(revision + 1))});
+    absl::Status status = store_->Commit({Put(name, revision, revision + 1, DataOf(revision + 1))});
     if (status.ok()) {
       ++acknowledged_[name];
       ++next_;
