@@ -71,8 +71,8 @@ compare input "$example" >"$work/batch.json"
 compare trained "$example" "$work/output.json" "$work/before.json"
 
 step "5. kill -9, and start again on the same folder"
-kill -9 "$server"
-wait "$server" 2>/dev/null || true
+# In a group, so that the shell does not tell of the kill.
+{ kill -9 "$server" && wait "$server"; } 2>/dev/null || true
 start_server
 echo "normd (process $server) serves at $NORMD_ADDRESS"
 "$bin/normctl" get demo/bn1 --json >"$work/after.json" || fail "get failed after the restart"

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -61,10 +62,10 @@ class SmallDisk {
     folder_ = folder;
     std::filesystem::create_directories(folder);
     // EINVAL: in a chroot whose root is no mount point there is nothing to make private.
-    mounted_ = ::unshare(CLONE_NEWNS) == 0 &&
-               (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 ||
-                errno == EINVAL) &&
-               ::mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=48m") == 0;
+    mounted_ =
+        ::unshare(CLONE_NEWNS) == 0 &&
+        (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 || errno == EINVAL) &&
+        ::mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=48m") == 0;
     return mounted_;
   }
   ~SmallDisk() {

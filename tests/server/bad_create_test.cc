@@ -13,7 +13,7 @@ namespace {
 
 using BadCreate = BadInput<std::function<void(v1::State&)>>;
 
-std::function<void(v1::State&)> Config(std::function<void(v1::NormConfig&)> spoil) {
+std::function<void(v1::State&)> Config(const std::function<void(v1::NormConfig&)>& spoil) {
   return [spoil](v1::State& state) { spoil(*state.mutable_config()); };
 }
 

@@ -22,9 +22,7 @@
 namespace normd::testing {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr const char* kServices[] = {"", "normd.v1.StateService", "normd.v1.NormalizationService"};

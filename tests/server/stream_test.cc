@@ -182,7 +182,7 @@ TEST_F(StreamTest, OneStreamTooManyIsRefusedAndAnEndedOneMakesRoom) {
   options.streams_max = 2;
   StartServer(options);
   MustCreate("m", 1);
-  const auto talk = [this](TrainStream& stream) {
+  const auto talk = [](TrainStream& stream) {
     v1::TrainResponse response;
     stream.Write(PairBatch("m", 0, 2));
     return stream.Read(&response);
