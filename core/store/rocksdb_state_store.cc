@@ -219,7 +219,12 @@ absl::Status RocksdbStateStore::Add(const StoreMutation& mutation,
   } else if (!damaged && !status.IsNotFound()) {
     return ReadError(status, mutation.name);
   }
-  if (damaged && !is_delete) return Damaged(mutation.name, status.ToString());
+  if (damaged && !is_delete) {
+    // Who expects nothing to be there has not seen what the record holds.
+    if (mutation.expected_revision == 0) return Damaged(mutation.name, status.ToString());
+    surroundings_.events->Tell(absl::StrCat("event=damaged_record_replaced name=\"", mutation.name,
+                                            "\" revision=", mutation.revision));
+  }
 
   const bool made = is_delete ? status.IsNotFound()
                               : status.ok() && found == mutation.revision &&

@@ -221,9 +221,9 @@ TEST_F(RocksdbRecoveryTest, ServesAllButADamagedRecord) {
   EXPECT_EQ(GetErrorMetadata(at_damage)["after"], "n006");
   EXPECT_EQ(store.List("n01", "", 100, kNoLimit)->size(), 10u);
 
-  const absl::Status overwrite = store.Commit({Put("n007", 1, 2, "x"), Put("new", 0, 1, "x")});
-  EXPECT_EQ(GetReason(overwrite), Reason::kRecordDamaged) << overwrite;
-  EXPECT_EQ(GetErrorMetadata(overwrite)["name"], "n007");
+  const absl::Status create = store.Commit({Put("n007", 0, 1, "x"), Put("new", 0, 1, "x")});
+  EXPECT_EQ(GetReason(create), Reason::kRecordDamaged) << create;
+  EXPECT_EQ(GetErrorMetadata(create)["name"], "n007");
   EXPECT_EQ(GetReason(store.Load("new").status()), Reason::kStateNotFound);
   ASSERT_TRUE(store.Commit({Put("n008", 1, 2, "x")}).ok());
 
@@ -231,6 +231,28 @@ TEST_F(RocksdbRecoveryTest, ServesAllButADamagedRecord) {
   EXPECT_EQ(GetReason(store.Load("n007").status()), Reason::kStateNotFound);
   ASSERT_TRUE(store.Commit({Put("n007", 0, 1, "anew")}).ok());
   EXPECT_EQ(store.Load("n007")->data, "anew");
+}
+
+TEST_F(RocksdbRecoveryTest, ReplacesADamagedRecordForWhoKnowsWhatItHeld) {
+  constexpr size_t kBytes = 8000;
+  CommitAndClose(20, kBytes);
+  MoveToTable();
+  FlipBit(table_, ReadFile(table_).find(Data(7, kBytes)) + 4000);
+  events_.clear();
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store.ok()) << store.status();
+    const absl::Status replaced =
+        (*store)->Commit({Put("n007", 1, 2, "x"), Put("n008", 1, 2, "y")});
+    ASSERT_TRUE(replaced.ok()) << replaced;
+    EXPECT_EQ((*store)->Load("n007")->data, "x");
+    EXPECT_THAT(events_,
+                testing::Contains(HasSubstr("event=damaged_record_replaced name=\"n007\"")));
+  }
+  const auto store = Open();
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_EQ((*store)->Load("n007")->revision, 2);
+  EXPECT_EQ((*store)->Load("n008")->data, "y");
 }
 
 TEST_F(RocksdbRecoveryTest, TakesCommitsForEverBesideADamagedRecord) {
