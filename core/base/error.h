@@ -65,6 +65,21 @@ enum class Reason {
   kShuttingDown = 48,
   kLimitReached = 49,
   kInternalError = 50,
+  kNormalizedShapeInvalid = 51,
+  kNormalizedShapeMismatch = 52,
+  kNumGroupsInvalid = 53,
+  kFieldNotApplicable = 54,
+  kOptimizerInvalid = 55,
+  kOptimizerAbsent = 56,
+  kParameterDtypeInvalid = 57,
+  kGradientShapeMismatch = 58,
+  kGradientsMissing = 59,
+  kModeUnknown = 60,
+  kCalibrationActive = 61,
+  kCalibrationNotActive = 62,
+  kCalibrationEmpty = 63,
+  kCalibrationMethodUnknown = 64,
+  kMomentsNotPossible = 65,
 };
 
 // One row of the table that maps reasons to names and codes.

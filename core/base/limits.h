@@ -17,9 +17,13 @@ inline constexpr int64_t kGiB = int64_t{1} << 30;
 inline constexpr int64_t kStateNameBytesMax = 255;
 inline constexpr int64_t kProducerIdBytesMax = 128;
 
-// One state. Its record (two float32 and two float64 a channel, and the producers) fits one commit.
+// One state. Its record fits one commit: all float64, a channel has two parameters, two running
+// statistics, three optimizer slots of each parameter and two of a calibration; and the producers.
 inline constexpr int64_t kNumFeaturesMax = int64_t{1} << 20;
-inline constexpr int64_t kChannelRecordBytesMax = 24;
+inline constexpr int64_t kNormalizedShapeAxesMax = 64;
+inline constexpr int64_t kChannelRecordBytesMax = (2 + 2 + 2 * 3 + 2) * 8;
+// What of it is sent: parameters and running statistics.
+inline constexpr int64_t kChannelMessageBytesMax = (2 + 2) * 8;
 // Of a state that is created: training cannot count from here to the end of int64.
 inline constexpr int64_t kNumBatchesTrackedMax = int64_t{1} << 62;
 inline constexpr int64_t kProducersMax = 65536;
@@ -33,7 +37,7 @@ inline constexpr int64_t kDefaultMessageBytes = 64 * kMiB;
 inline constexpr int64_t kMessageBytesMin = 64 * kKiB;
 inline constexpr int64_t kMessageBytesMax = kGiB / 2;
 inline constexpr int64_t kMessageHardFactor = 2;
-inline constexpr int64_t kControlMessageBytesMax = 32 * kMiB;
+inline constexpr int64_t kControlMessageBytesMax = 64 * kMiB;
 
 // The store.
 inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
@@ -51,7 +55,7 @@ inline constexpr int64_t kDefaultStreamBytes = 128 * kMiB;
 // The write path.
 inline constexpr int64_t kDefaultWriteShards = 2;
 inline constexpr int64_t kWriteShardsMax = 64;
-inline constexpr int64_t kCommitBytesMax = 64 * kMiB;
+inline constexpr int64_t kCommitBytesMax = 128 * kMiB;
 inline constexpr int64_t kDefaultDirtyBytes = 256 * kMiB;
 inline constexpr int64_t kDefaultPendingUpdates = 65536;
 
@@ -60,6 +64,9 @@ inline constexpr int64_t kDefaultCacheBytes = kGiB;
 inline constexpr int64_t kCacheBytesMin = kMiB;
 inline constexpr int64_t kDefaultLoaderThreads = 4;
 inline constexpr int64_t kLoaderThreadsMax = 64;
+
+// The threads that share the work on a large batch.
+inline constexpr int64_t kComputeThreadsMax = 256;
 
 // Lists and watches.
 inline constexpr int64_t kDefaultPageSize = 100;
@@ -74,8 +81,12 @@ inline constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(20);
 static_assert(kNumFeaturesMax * kChannelRecordBytesMax + kProducersMax * kProducerRecordBytesMax <=
                   kCommitBytesMax,
               "any record fits one commit");
-static_assert(kNumFeaturesMax * kChannelRecordBytesMax <= kControlMessageBytesMax,
+static_assert(kCommitBytesMax <= kDefaultStoreReservedBytes, "a commit leaves room for itself");
+static_assert(kCommitBytesMax <= kDefaultDirtyBytes, "a commit takes what may wait");
+// Half is left for what is not arrays.
+static_assert(2 * kNumFeaturesMax * kChannelMessageBytesMax <= kControlMessageBytesMax,
               "any state can be read and created over the wire");
+static_assert(kControlMessageBytesMax <= kDefaultMessageBytes);
 static_assert(kDefaultMessageBytes <= kDefaultStreamBytes, "a stream holds any message");
 static_assert(kMessageBytesMax * kMessageHardFactor <= kGiB, "gRPC counts messages in int");
 static_assert(kDefaultProducers <= kProducersMax);

@@ -62,6 +62,10 @@ TEST(ErrorTableTest, CodesAreThoseOfTheContract) {
       {Reason::kShuttingDown, absl::StatusCode::kUnavailable},
       {Reason::kLimitReached, absl::StatusCode::kResourceExhausted},
       {Reason::kInternalError, absl::StatusCode::kInternal},
+      {Reason::kOptimizerAbsent, absl::StatusCode::kFailedPrecondition},
+      {Reason::kCalibrationActive, absl::StatusCode::kFailedPrecondition},
+      {Reason::kCalibrationNotActive, absl::StatusCode::kFailedPrecondition},
+      {Reason::kCalibrationEmpty, absl::StatusCode::kFailedPrecondition},
   };
   for (const ReasonInfo& info : ReasonTable()) {
     const auto it = codes.find(info.reason);
