@@ -10,6 +10,50 @@ namespace normd {
 // The type of one element. Same numbers as normd.v1.DataType.
 enum class DataType { kFloat32 = 1, kFloat64 = 2, kFloat16 = 3, kBfloat16 = 4 };
 
+// IEEE 754 binary16, as it lies in a tensor.
+struct Float16 {
+  uint16_t bits = 0;
+};
+
+// The upper 16 bits of binary32, as they lie in a tensor.
+struct Bfloat16 {
+  uint16_t bits = 0;
+};
+
+// What a value of an element type is computed in, where moments (always float64) are not.
+template <typename T>
+struct ComputeTypeOf {
+  using type = float;
+};
+template <>
+struct ComputeTypeOf<double> {
+  using type = double;
+};
+template <typename T>
+using ComputeType = typename ComputeTypeOf<T>::type;
+
+// Names an element type to a visitor.
+template <typename T>
+struct ElementType {
+  using type = T;
+};
+
+// visitor(ElementType<T>()) with T the element type of `dtype`: float, double, Float16, Bfloat16.
+template <typename Visitor>
+decltype(auto) VisitDataType(DataType dtype, Visitor&& visitor) {
+  switch (dtype) {
+    case DataType::kFloat64:
+      return visitor(ElementType<double>());
+    case DataType::kFloat16:
+      return visitor(ElementType<Float16>());
+    case DataType::kBfloat16:
+      return visitor(ElementType<Bfloat16>());
+    case DataType::kFloat32:
+      break;
+  }
+  return visitor(ElementType<float>());
+}
+
 // Bytes of one element.
 constexpr int64_t ElementBytes(DataType dtype) {
   switch (dtype) {
