@@ -28,8 +28,9 @@ struct ChannelRange {
 
 // How many neighbouring channels a caller that walks a batch twice (moments, then normalize) should
 // take at a time, so that the second walk finds them in the cache; all of them where taking them
-// one after the other does not pay. At least 1, and no more than there are, if there are any.
-size_t ChannelsPerPass(const BatchExtents& extents);
+// one after the other does not pay. At least 1, and no more than there are, if there are any. A
+// value takes `element_bytes`.
+size_t ChannelsPerPass(const BatchExtents& extents, size_t element_bytes = sizeof(float));
 
 }  // namespace normd
 

@@ -12,7 +12,9 @@
 #include <cstddef>
 
 #include "core/kernels/batch_extents.h"
+#include "core/kernels/element-inl.h"
 #include "core/kernels/moments_plan.h"
+#include "core/tensor/data_type.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
@@ -28,10 +30,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <size_t kLanes>
 using DoubleTag = hn::CappedTag<double, kLanes>;
 
-template <class D>
-HWY_INLINE hn::Vec<D> LoadAsDouble(D d, const float* x) {
-  const hn::Rebind<float, D> float_tag;
-  return hn::PromoteTo(d, hn::LoadU(float_tag, x));
+template <typename T>
+HWY_INLINE double ToDouble(const T* x) {
+  const DoubleTag<1> d;
+  return hn::GetLane(LoadElements(d, x));
 }
 
 // The mean of `count` values with the given sum; 0 when it is not finite.
@@ -54,14 +56,15 @@ HWY_INLINE void MergeBlock(const double* pivot, const double* sum, const double*
   const auto count = hn::Set(d, block);
   const auto mean_share = hn::Set(d, block / (merged + block));
   const auto m2_share = hn::Set(d, merged * block / (merged + block));
-  const auto zero = hn::Zero(d);
   for (; channel + lanes <= channels; channel += lanes) {
     const auto shifted_sum = hn::Load(d, sum + channel);
     const auto shifted_mean = hn::Div(shifted_sum, count);
     const auto block_mean = hn::Add(hn::Load(d, pivot + channel), shifted_mean);
-    auto block_m2 = hn::NegMulAdd(shifted_sum, shifted_mean, hn::Load(d, sum_squares + channel));
-    // Rounding may leave a tiny negative number; a NaN stays.
-    block_m2 = hn::IfThenElse(hn::Lt(block_m2, zero), zero, block_m2);
+    const auto squares = hn::Load(d, sum_squares + channel);
+    auto block_m2 = hn::NegMulAdd(shifted_sum, shifted_mean, squares);
+    // Far below what moments_plan.h allows, rounding alone is left: the values are all the same.
+    const auto noise = hn::Mul(squares, hn::Set(d, kNoiseShare));
+    block_m2 = hn::IfThenElse(hn::Lt(block_m2, noise), hn::Zero(d), block_m2);  // a NaN stays
 
     const auto old_mean = hn::LoadU(d, mean + channel);
     const auto delta = hn::Sub(block_mean, old_mean);
@@ -69,8 +72,9 @@ HWY_INLINE void MergeBlock(const double* pivot, const double* sum, const double*
     const auto step = hn::IfThenElse(hn::IsFinite(delta), hn::Mul(delta, mean_share), block_mean);
     hn::StoreU(hn::Add(old_mean, step), d, mean + channel);
     const auto old_m2 = hn::LoadU(d, m2 + channel);
-    hn::StoreU(hn::Add(old_m2, hn::MulAdd(hn::Mul(delta, delta), m2_share, block_m2)), d,
-               m2 + channel);
+    // In this order a large delta times a share of 0 is 0.
+    const auto between = hn::MulAdd(delta, hn::Mul(delta, m2_share), block_m2);
+    hn::StoreU(hn::Add(old_m2, between), d, m2 + channel);
   }
   if constexpr (kLanes > 1) {
     MergeBlock<kLanes / 2>(pivot, sum, sum_squares, block_values, merged_values, channels, channel,
@@ -89,15 +93,15 @@ struct ColumnSums {
 };
 
 // sum[column] = the sum of `rows` rows of `columns` values, `stride` values apart.
-template <size_t kLanes>
-HWY_INLINE void SumRows(const float* x, size_t rows, size_t stride, size_t columns, size_t column,
+template <size_t kLanes, typename T>
+HWY_INLINE void SumRows(const T* x, size_t rows, size_t stride, size_t columns, size_t column,
                         double* HWY_RESTRICT sum) {
   const DoubleTag<kLanes> d;
   const size_t lanes = hn::Lanes(d);
   for (; column + lanes <= columns; column += lanes) {
-    auto total = LoadAsDouble(d, x + column);
+    auto total = LoadElements(d, x + column);
     for (size_t row = 1; row < rows; ++row) {
-      total = hn::Add(total, LoadAsDouble(d, x + row * stride + column));
+      total = hn::Add(total, LoadElements(d, x + row * stride + column));
     }
     hn::Store(total, d, sum + column);
   }
@@ -119,19 +123,19 @@ HWY_INLINE void PivotsFromSums(const double* HWY_RESTRICT sum, size_t count, siz
 }
 
 // Adds `rows` rows to the sums of their columns. With kRows not 0, rows is that constant.
-template <size_t kRows, size_t kLanes>
-HWY_INLINE void AddRowGroup(const float* x, size_t rows, size_t stride, size_t columns,
-                            size_t column, const ColumnSums& sums) {
+template <size_t kRows, size_t kLanes, typename T>
+HWY_INLINE void AddRowGroup(const T* x, size_t rows, size_t stride, size_t columns, size_t column,
+                            const ColumnSums& sums) {
   const DoubleTag<kLanes> d;
   const size_t lanes = hn::Lanes(d);
   for (; column + lanes <= columns; column += lanes) {
     const auto pivot = hn::Load(d, sums.pivot + column);
     auto sum = hn::Load(d, sums.sum + column);
     auto sum_squares = hn::Load(d, sums.sum_squares + column);
-    const float* HWY_RESTRICT from = x + column;
+    const T* HWY_RESTRICT from = x + column;
     if constexpr (kRows == 0) {
       for (size_t row = 0; row < rows; ++row) {
-        const auto shifted = hn::Sub(LoadAsDouble(d, from + row * stride), pivot);
+        const auto shifted = hn::Sub(LoadElements(d, from + row * stride), pivot);
         sum = hn::Add(sum, shifted);
         sum_squares = hn::MulAdd(shifted, shifted, sum_squares);
       }
@@ -140,7 +144,7 @@ HWY_INLINE void AddRowGroup(const float* x, size_t rows, size_t stride, size_t c
       for (size_t row = 0; row < kRows; ++row) {
         // The hardware does not follow a walk down the rows. Past the end this does nothing.
         hwy::Prefetch(from + (row + 2 * kRows) * stride);
-        const auto shifted = hn::Sub(LoadAsDouble(d, from + row * stride), pivot);
+        const auto shifted = hn::Sub(LoadElements(d, from + row * stride), pivot);
         sum = hn::Add(sum, shifted);
         sum_squares = hn::MulAdd(shifted, shifted, sum_squares);
       }
@@ -153,7 +157,8 @@ HWY_INLINE void AddRowGroup(const float* x, size_t rows, size_t stride, size_t c
   }
 }
 
-HWY_INLINE void AddRows(const float* x, size_t rows, size_t stride, size_t columns,
+template <typename T>
+HWY_INLINE void AddRows(const T* x, size_t rows, size_t stride, size_t columns,
                         const ColumnSums& sums) {
   size_t row = 0;
   for (; row + kRowGroup <= rows; row += kRowGroup) {
@@ -195,7 +200,8 @@ HWY_INLINE void SpreadPivots(double* pivot, size_t channels, size_t spatial, siz
 
 // Sums one block: `rows` rows of channels * spatial columns, `stride` apart. Leaves one pivot and
 // one pair of sums a channel in the front of the arrays.
-HWY_INLINE void SumColumnBlock(const float* x, size_t rows, size_t stride, size_t channels,
+template <typename T>
+HWY_INLINE void SumColumnBlock(const T* x, size_t rows, size_t stride, size_t channels,
                                size_t spatial, size_t replicas, const ColumnSums& sums) {
   const size_t length = channels * spatial;
   const size_t pivot_rows = std::min(rows, PivotRows(spatial));
@@ -225,8 +231,9 @@ HWY_INLINE void SumColumnBlock(const float* x, size_t rows, size_t stride, size_
   }
 }
 
-inline void ColumnMoments(const float* x, const BatchExtents& extents, ChannelRange range,
-                          double* mean, double* m2) {
+template <typename T>
+void ColumnMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
+                   double* m2) {
   HWY_ALIGN double pivot[kColumnsMax];
   HWY_ALIGN double sum[kColumnsMax];
   HWY_ALIGN double sum_squares[kColumnsMax];
@@ -257,8 +264,9 @@ inline void ColumnMoments(const float* x, const BatchExtents& extents, ChannelRa
 
 // Part of a tile of neighbouring channels: `length` values from the start of every channel's
 // segment at `x`, in `samples` samples.
+template <typename T>
 struct SegmentBlock {
-  const float* x;
+  const T* x;
   size_t samples;
   size_t length;
   size_t segment_stride;  // from a channel to the next
@@ -266,21 +274,22 @@ struct SegmentBlock {
 };
 
 // The mean of the first kPivotValues values of the block's channel that begins at `x`.
-HWY_INLINE double SegmentPivot(const float* x, const SegmentBlock& block) {
+template <typename T>
+HWY_INLINE double SegmentPivot(const T* x, const SegmentBlock<T>& block) {
   double total = 0;
   size_t count = 0;
   for (size_t sample = 0; sample < block.samples && count < kPivotValues; ++sample) {
     const size_t take = std::min(block.length, kPivotValues - count);
-    const float* segment = x + sample * block.sample_stride;
-    for (size_t i = 0; i < take; ++i) total += static_cast<double>(segment[i]);
+    const T* segment = x + sample * block.sample_stride;
+    for (size_t i = 0; i < take; ++i) total += ToDouble(segment + i);
     count += take;
   }
   return PivotFromSum(total, count);
 }
 
 // Adds x[0, length) to one vector of sums and one of sums of squares. REQUIRES: length >= lanes.
-template <class D>
-HWY_INLINE void AddSegment(D d, const float* HWY_RESTRICT x, size_t length, double pivot_value,
+template <class D, typename T>
+HWY_INLINE void AddSegment(D d, const T* HWY_RESTRICT x, size_t length, double pivot_value,
                            double* HWY_RESTRICT sums, double* HWY_RESTRICT sums_squares) {
   const size_t lanes = hn::Lanes(d);
   const auto pivot = hn::Set(d, pivot_value);
@@ -291,10 +300,10 @@ HWY_INLINE void AddSegment(D d, const float* HWY_RESTRICT x, size_t length, doub
     auto sum1 = hn::Zero(d), sum2 = hn::Zero(d), sum3 = hn::Zero(d);
     auto squares1 = hn::Zero(d), squares2 = hn::Zero(d), squares3 = hn::Zero(d);
     for (; i + 4 * lanes <= length; i += 4 * lanes) {
-      const auto v0 = hn::Sub(LoadAsDouble(d, x + i), pivot);
-      const auto v1 = hn::Sub(LoadAsDouble(d, x + i + lanes), pivot);
-      const auto v2 = hn::Sub(LoadAsDouble(d, x + i + 2 * lanes), pivot);
-      const auto v3 = hn::Sub(LoadAsDouble(d, x + i + 3 * lanes), pivot);
+      const auto v0 = hn::Sub(LoadElements(d, x + i), pivot);
+      const auto v1 = hn::Sub(LoadElements(d, x + i + lanes), pivot);
+      const auto v2 = hn::Sub(LoadElements(d, x + i + 2 * lanes), pivot);
+      const auto v3 = hn::Sub(LoadElements(d, x + i + 3 * lanes), pivot);
       sum0 = hn::Add(sum0, v0);
       sum1 = hn::Add(sum1, v1);
       sum2 = hn::Add(sum2, v2);
@@ -308,14 +317,14 @@ HWY_INLINE void AddSegment(D d, const float* HWY_RESTRICT x, size_t length, doub
     squares0 = hn::Add(hn::Add(squares0, squares1), hn::Add(squares2, squares3));
   }
   for (; i + lanes <= length; i += lanes) {
-    const auto v = hn::Sub(LoadAsDouble(d, x + i), pivot);
+    const auto v = hn::Sub(LoadElements(d, x + i), pivot);
     sum0 = hn::Add(sum0, v);
     squares0 = hn::MulAdd(v, v, squares0);
   }
   if (i < length) {
     // The last full vector, without the lanes that are counted already.
     const auto counted = hn::FirstN(d, lanes - (length - i));
-    const auto v = hn::IfThenZeroElse(counted, hn::Sub(LoadAsDouble(d, x + length - lanes), pivot));
+    const auto v = hn::IfThenZeroElse(counted, hn::Sub(LoadElements(d, x + length - lanes), pivot));
     sum0 = hn::Add(sum0, v);
     squares0 = hn::MulAdd(v, v, squares0);
   }
@@ -325,7 +334,8 @@ HWY_INLINE void AddSegment(D d, const float* HWY_RESTRICT x, size_t length, doub
 
 // Sums the block for `channels` channels. Leaves one pivot and one pair of sums a channel in the
 // front of the arrays; sums[] and sums_squares[] need `lanes` values a channel meanwhile.
-HWY_INLINE void SumSegmentBlock(const SegmentBlock& block, size_t channels, double* pivot,
+template <typename T>
+HWY_INLINE void SumSegmentBlock(const SegmentBlock<T>& block, size_t channels, double* pivot,
                                 double* sums, double* sums_squares) {
   const DoubleTag<kLanesMax> d;
   const size_t lanes = hn::Lanes(d);
@@ -335,7 +345,7 @@ HWY_INLINE void SumSegmentBlock(const SegmentBlock& block, size_t channels, doub
   std::fill_n(sums, channels * lanes, 0.0);
   std::fill_n(sums_squares, channels * lanes, 0.0);
   for (size_t sample = 0; sample < block.samples; ++sample) {
-    const float* segment = block.x + sample * block.sample_stride;
+    const T* segment = block.x + sample * block.sample_stride;
     for (size_t channel = 0; channel < channels; ++channel) {
       AddSegment(d, segment, block.length, pivot[channel], sums + channel * lanes,
                  sums_squares + channel * lanes);
@@ -349,8 +359,9 @@ HWY_INLINE void SumSegmentBlock(const SegmentBlock& block, size_t channels, doub
   }
 }
 
-inline void SegmentMoments(const float* x, const BatchExtents& extents, ChannelRange range,
-                           double* mean, double* m2) {
+template <typename T>
+void SegmentMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
+                    double* m2) {
   HWY_ALIGN double pivot[kTileValues / kLanesMax];
   HWY_ALIGN double sums[kTileValues];
   HWY_ALIGN double sums_squares[kTileValues];
@@ -370,8 +381,8 @@ inline void SegmentMoments(const float* x, const BatchExtents& extents, ChannelR
         // Never leaves a rest shorter than a block, hence none shorter than a vector.
         const size_t left = spatial - from;
         const size_t length = left < 2 * kBlockValues ? left : kBlockValues;
-        const SegmentBlock block = {x + sample * sample_stride + first * spatial + from, samples,
-                                    length, spatial, sample_stride};
+        const SegmentBlock<T> block = {x + sample * sample_stride + first * spatial + from, samples,
+                                       length, spatial, sample_stride};
         SumSegmentBlock(block, channels, pivot, sums, sums_squares);
         MergeBlock<kLanesMax>(pivot, sums, sums_squares, samples * length, merged, channels, 0,
                               mean + first, m2 + first);
@@ -382,16 +393,23 @@ inline void SegmentMoments(const float* x, const BatchExtents& extents, ChannelR
   }
 }
 
-}  // namespace
-
-inline void ComputeMomentsForTarget(const float* x, const BatchExtents& extents, ChannelRange range,
-                                    double* mean, double* m2) {
+template <typename T>
+void MomentsOf(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
+               double* m2) {
   if (extents.spatial >= kLanesMax) {
     SegmentMoments(x, extents, range, mean, m2);
   } else {
     ColumnMoments(x, extents, range, mean, m2);
   }
 }
+
+}  // namespace
+
+// A name for every type, since HWY_EXPORT takes no template.
+inline constexpr auto& kMomentsOfFloat32 = MomentsOf<float>;
+inline constexpr auto& kMomentsOfFloat64 = MomentsOf<double>;
+inline constexpr auto& kMomentsOfFloat16 = MomentsOf<Float16>;
+inline constexpr auto& kMomentsOfBfloat16 = MomentsOf<Bfloat16>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace normd

@@ -9,16 +9,39 @@
 #if HWY_ONCE
 namespace normd {
 
-HWY_EXPORT(ComputeMomentsForTarget);
+HWY_EXPORT(kMomentsOfFloat32);
+HWY_EXPORT(kMomentsOfFloat64);
+HWY_EXPORT(kMomentsOfFloat16);
+HWY_EXPORT(kMomentsOfBfloat16);
 
-void ComputeMoments(const float* x, const BatchExtents& extents, double* mean, double* m2) {
+namespace {
+
+auto Chosen(ElementType<float> /*type*/) { return HWY_DYNAMIC_DISPATCH(kMomentsOfFloat32); }
+auto Chosen(ElementType<double> /*type*/) { return HWY_DYNAMIC_DISPATCH(kMomentsOfFloat64); }
+auto Chosen(ElementType<Float16> /*type*/) { return HWY_DYNAMIC_DISPATCH(kMomentsOfFloat16); }
+auto Chosen(ElementType<Bfloat16> /*type*/) { return HWY_DYNAMIC_DISPATCH(kMomentsOfBfloat16); }
+
+}  // namespace
+
+template <typename T>
+void ComputeMoments(const T* x, const BatchExtents& extents, double* mean, double* m2) {
   ComputeMoments(x, extents, {0, extents.channels}, mean, m2);
 }
 
-void ComputeMoments(const float* x, const BatchExtents& extents, ChannelRange range, double* mean,
+template <typename T>
+void ComputeMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
                     double* m2) {
-  HWY_DYNAMIC_DISPATCH(ComputeMomentsForTarget)(x, Merged(extents), range, mean, m2);
+  Chosen(ElementType<T>())(x, Merged(extents), range, mean, m2);
 }
+
+template void ComputeMoments(const float*, const BatchExtents&, double*, double*);
+template void ComputeMoments(const double*, const BatchExtents&, double*, double*);
+template void ComputeMoments(const Float16*, const BatchExtents&, double*, double*);
+template void ComputeMoments(const Bfloat16*, const BatchExtents&, double*, double*);
+template void ComputeMoments(const float*, const BatchExtents&, ChannelRange, double*, double*);
+template void ComputeMoments(const double*, const BatchExtents&, ChannelRange, double*, double*);
+template void ComputeMoments(const Float16*, const BatchExtents&, ChannelRange, double*, double*);
+template void ComputeMoments(const Bfloat16*, const BatchExtents&, ChannelRange, double*, double*);
 
 }  // namespace normd
 #endif  // HWY_ONCE

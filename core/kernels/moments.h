@@ -2,6 +2,7 @@
 #define NORMD_CORE_KERNELS_MOMENTS_H_
 
 #include "core/kernels/batch_extents.h"
+#include "core/tensor/data_type.h"
 
 namespace normd {
 
@@ -12,13 +13,17 @@ namespace normd {
 // stands first and a very large count lose nothing: m2 is within 1e-9 (relative) of exact.
 // Not finite values stay in their channel: one NaN, or infinities of both signs, gives mean NaN;
 // infinities of one sign give that infinity; either way m2 is NaN.
-// REQUIRES: x holds samples * channels * spatial floats (aligned to 4 bytes); mean and m2 hold
+// T: float, double, Float16, Bfloat16. Doubles above 1e150 may overflow: m2, or mean and m2, are
+// then not finite. Of doubles the bound on m2 holds while |mean| < 1e7 sqrt(m2 / count).
+// REQUIRES: x holds samples * channels * spatial elements, aligned to their size; mean and m2 hold
 // `channels` doubles; count >= 1. Thread-safe. Uses up to 64 KB of stack.
-void ComputeMoments(const float* x, const BatchExtents& extents, double* mean, double* m2);
+template <typename T>
+void ComputeMoments(const T* x, const BatchExtents& extents, double* mean, double* m2);
 
 // The same for the channels of `range` alone; touches no other element of mean and m2.
 // REQUIRES: range.first + range.count <= extents.channels.
-void ComputeMoments(const float* x, const BatchExtents& extents, ChannelRange range, double* mean,
+template <typename T>
+void ComputeMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
                     double* m2);
 
 }  // namespace normd

@@ -17,12 +17,19 @@ inline constexpr size_t kLanesMax = 8;
 // Segments.
 inline constexpr size_t kPivotValues = 16;
 inline constexpr size_t kBlockValues = 16384;
-inline constexpr size_t kTileValues = 2048;  // 8 KB of neighbouring channels in one sample
+inline constexpr size_t kTileValues = 2048;  // of neighbouring channels in a sample: 8 KB of floats
+
+// A block's share of m2 in sum((x - pivot)^2) is at least p / (n + p), above 2^-15; where the last
+// bit of one value is all that differs, the rounding of the pivot can bring it down to 2^-25.
+// Rounding of the sums leaves less than 2^-37.
+inline constexpr double kNoiseShare = 0x1p-28;
 
 // Columns.
 inline constexpr size_t kColumnsMax = 2048;  // their pivots and sums fit in 48 KB
 inline constexpr size_t kBlockRows = 4096;
-inline constexpr size_t kRowGroup = 8;  // rows added for one load and store of the sums
+// Rows added for one load and store of the sums. Rows that are a power of two long share their
+// cache sets: eight ways hold no more than these rows of x and dy.
+inline constexpr size_t kRowGroup = 4;
 
 static_assert(kTileValues % kLanesMax == 0 && kColumnsMax % kLanesMax == 0);
 static_assert(kPivotValues >= kLanesMax, "a pivot is the mean of at least eight values");

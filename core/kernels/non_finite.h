@@ -3,11 +3,15 @@
 
 #include <cstddef>
 
+#include "core/tensor/data_type.h"
+
 namespace normd {
 
 // The index of the first of x[0, n) that is NaN or infinite; n when all are finite.
-// REQUIRES: x holds n floats (aligned to 4 bytes). Thread-safe.
-size_t FindNonFinite(const float* x, size_t n);
+// T: float, double, Float16, Bfloat16.
+// REQUIRES: x holds n elements, aligned to their size. Thread-safe.
+template <typename T>
+size_t FindNonFinite(const T* x, size_t n);
 
 }  // namespace normd
 

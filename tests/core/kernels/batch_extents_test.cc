@@ -36,5 +36,12 @@ TEST(BatchExtentsTest, PassOfSegmentsFitsTheCache) {
   EXPECT_LE(channels * extents.samples * extents.spatial * sizeof(float), size_t{1} << 20);
 }
 
+TEST(BatchExtentsTest, PassTakesMoreChannelsOfSmallerElements) {
+  const BatchExtents extents = {8, 256, 28 * 28};
+  EXPECT_EQ(ChannelsPerPass(extents, sizeof(float)), ChannelsPerPass(extents));
+  EXPECT_EQ(ChannelsPerPass(extents, 2), 2 * ChannelsPerPass(extents, 4));
+  EXPECT_EQ(ChannelsPerPass(extents, 4), 2 * ChannelsPerPass(extents, 8));
+}
+
 }  // namespace
 }  // namespace normd
