@@ -9,8 +9,10 @@ RunningStats RunningStats::Initial(int64_t num_features) {
 }
 
 void RunningStats::Fold(const Moments& batch, const NormConfig& config) {
-  ++num_batches_tracked;
-  const double factor = config.momentum.value_or(1.0 / static_cast<double>(num_batches_tracked));
+  if (config.kind != NormKind::kInstanceNorm) ++num_batches_tracked;
+  const double factor = config.momentum.has_value()
+                            ? *config.momentum
+                            : 1.0 / static_cast<double>(num_batches_tracked);
   const double keep = 1.0 - factor;
   const double var_factor =
       factor / static_cast<double>(batch.count - config.running_var_correction);

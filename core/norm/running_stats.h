@@ -21,6 +21,7 @@ struct RunningStats {
   // Folds one batch: num_batches_tracked grows by 1, then running = (1 - f) running + f batch with
   // f = momentum, or 1 / num_batches_tracked when cumulative; the batch's variance is
   // m2 / (count - running_var_correction). torch/nn/modules/batchnorm.py, _BatchNorm.forward.
+  // kInstanceNorm does not count: num_batches_tracked stays.
   // REQUIRES: `batch` passes CheckMoments and has count >= 2.
   void Fold(const Moments& batch, const NormConfig& config);
 };

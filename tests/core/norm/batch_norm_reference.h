@@ -8,7 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "core/norm/batch_norm.h"
+#include "core/norm/normalization.h"
 #include "core/tensor/tensor_view.h"
 
 // A plain batch norm in long double, two passes, and batches to feed it and normd with.
@@ -114,6 +114,37 @@ ReferenceOutput ReferenceNormalize(const TestBatch& batch, const Mean& mean, con
     }
   }
   return output;
+}
+
+// normd's own batch norm over float32, in the words of these tests, on the caller's thread.
+inline absl::StatusOr<Moments> ComputeBatchMoments(const Batch& batch, NonFinitePolicy non_finite) {
+  return ComputeBatchMoments(batch, non_finite, ParallelRunner::Inline());
+}
+
+struct NormalizeBy {
+  absl::Span<const double> mean;
+  absl::Span<const double> var;
+  double eps = 0;
+  absl::Span<const float> weight;
+  absl::Span<const float> bias;
+};
+
+inline void NormalizeBatch(const Batch& batch, const NormalizeBy& by, absl::Span<float> output) {
+  const std::vector<double> weight(by.weight.begin(), by.weight.end());
+  const std::vector<double> bias(by.bias.begin(), by.bias.end());
+  NormalizeByRunning(batch, {.mean = by.mean, .var = by.var},
+                     {.eps = by.eps, .eps_of_dtype = false, .weight = weight, .bias = bias},
+                     reinterpret_cast<char*>(output.data()), ParallelRunner::Inline());
+}
+
+inline void NormalizeBatchByItself(const Batch& batch, const Moments& moments, double eps,
+                                   absl::Span<const float> weight, absl::Span<const float> bias,
+                                   absl::Span<float> output) {
+  const std::vector<double> weights(weight.begin(), weight.end());
+  const std::vector<double> biases(bias.begin(), bias.end());
+  NormalizeByItself(batch, moments,
+                    {.eps = eps, .eps_of_dtype = false, .weight = weights, .bias = biases},
+                    reinterpret_cast<char*>(output.data()), ParallelRunner::Inline());
 }
 
 }  // namespace normd

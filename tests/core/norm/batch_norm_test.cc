@@ -1,8 +1,6 @@
 // What batch norm computes, against the plain reference. Refusals, empty batches and values that
 // are not finite stand in batch_norm_edges_test.cc.
 
-#include "core/norm/batch_norm.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/norm/normalization.h"
 #include "core/norm/running_stats.h"
 #include "tests/core/norm/batch_norm_reference.h"
 
@@ -102,9 +101,9 @@ TEST_F(BatchNormTest, ChannelAxisIsOneOrTheLastAndCountIsSamplesTimesSpatial) {
     const auto batch = Batch::Create(*tensor, ConfigOf(values));
     ASSERT_TRUE(batch.ok()) << batch.status();
     EXPECT_EQ(batch->count(), values.count());
-    EXPECT_EQ(batch->extents().channels, static_cast<size_t>(values.channels()));
-    EXPECT_EQ(batch->values().data(), values.values.data());
-    EXPECT_EQ(batch->values().size(), values.values.size());
+    EXPECT_EQ(batch->sets(), static_cast<size_t>(values.channels()));
+    EXPECT_EQ(batch->data(), AsBytes(values.values).data());
+    EXPECT_EQ(batch->num_elements(), values.values.size());
   });
 }
 

@@ -11,12 +11,14 @@
 #include <string>
 #include <vector>
 
+#include "core/norm/running_stats.h"
 #include "tests/core/error_matchers.h"
 
 namespace normd {
 namespace {
 
 using testing::Contains;
+using testing::DoubleEq;
 using testing::ElementsAre;
 using testing::Pair;
 
@@ -101,29 +103,164 @@ TEST(CheckMomentsTest, RefusesWhatIsNotFiniteUnlessItPropagates) {
   }
   EXPECT_THAT(CheckMoments({.count = 4, .mean = {0, kInf}, .m2 = {0, 2}}, TwoChannels()),
               IsError(Reason::kNonFiniteValue,
-                      "moments at channel 1 are mean inf and m2 2, expected those of finite "
-                      "float32 values"));
+                      "moments at channel 1 are mean inf and m2 2 of 4 values, expected "
+                      "|mean| <= 1e150 and m2 / count <= 1e300"));
 }
 
-TEST(CheckMomentsTest, RefusesWhatNoFiniteFloat32ValuesHave) {
-  constexpr double kMax = std::numeric_limits<float>::max();
-  const auto check = [](double mean, double m2) {
-    return CheckMoments({.count = 4, .mean = {mean, 0}, .m2 = {0, m2}}, TwoChannels());
+TEST(CheckMomentsTest, RefusesWhatCouldTakeRunningStatisticsToInfinity) {
+  const auto check = [](int64_t count, double mean, double m2) {
+    return CheckMoments({.count = count, .mean = {mean, 0}, .m2 = {0, m2}}, TwoChannels());
   };
-  EXPECT_TRUE(check(kMax, 4 * kMax * kMax).ok());
-  EXPECT_TRUE(check(-kMax, 0).ok());
-  EXPECT_THAT(check(2 * kMax, 0), HasReason(Reason::kNonFiniteValue));
-  EXPECT_THAT(check(-2 * kMax, 0), HasReason(Reason::kNonFiniteValue));
-  EXPECT_THAT(check(0, 5 * kMax * kMax), HasReason(Reason::kNonFiniteValue));
+  EXPECT_TRUE(check(4, 1e150, 4e300).ok());
+  EXPECT_TRUE(check(4, -1e150, 0).ok());
+  EXPECT_TRUE(check(0, 0, 1e300).ok());
+  EXPECT_TRUE(check(1'000'000'000, 0, std::numeric_limits<double>::max()).ok());
+  EXPECT_THAT(check(4, 1.01e150, 0), HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(check(4, -1.01e150, 0), HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(check(4, 0, 4.04e300), HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(check(0, 0, 1.01e300), HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(check(std::numeric_limits<int64_t>::max(), 0, kInf),
+              HasReason(Reason::kNonFiniteValue));
 }
 
-TEST(CheckValuesPerChannelTest, RefusesExactlyOne) {
-  EXPECT_TRUE(CheckValuesPerChannel(0).ok());
-  EXPECT_THAT(CheckValuesPerChannel(1),
-              IsError(Reason::kOneValuePerChannel,
-                      "Expected more than 1 value per channel when training, got 1"));
-  EXPECT_TRUE(CheckValuesPerChannel(2).ok());
-  EXPECT_TRUE(CheckValuesPerChannel(std::numeric_limits<int64_t>::max()).ok());
+TEST(CheckMomentsTest, OnlyKindsThatTrackFoldMoments) {
+  const Moments moments = {.count = 4, .mean = {1, 2}, .m2 = {1, 1}};
+  NormConfig config = TwoChannels();
+  config.kind = NormKind::kInstanceNorm;
+  EXPECT_TRUE(CheckMoments(moments, config).ok());
+  for (const auto& [kind, name] :
+       {std::pair(NormKind::kLayerNorm, "LAYER_NORM"),
+        std::pair(NormKind::kGroupNorm, "GROUP_NORM"), std::pair(NormKind::kRmsNorm, "RMS_NORM")}) {
+    config.kind = kind;
+    const absl::Status status = CheckMoments(moments, config);
+    EXPECT_THAT(status, IsError(Reason::kMomentsNotPossible,
+                                std::string("kind ") + name +
+                                    " folds no moments, expected BATCH_NORM or INSTANCE_NORM"));
+    EXPECT_THAT(GetErrorMetadata(status),
+                ElementsAre(Pair("field", "moments"), Pair("kind", name)));
+  }
+}
+
+NormConfig TwoInstanceChannels() {
+  NormConfig config = DefaultConfig(NormKind::kInstanceNorm);
+  config.num_features = 2;
+  config.track_running_stats = true;
+  return config;
+}
+
+TEST(PerChannelTest, BatchNormComesBack) {
+  const Moments moments = PerChannel({.count = 7, .mean = {1, 2}, .m2 = {3, 4}}, TwoChannels());
+  EXPECT_EQ(moments.count, 7);
+  EXPECT_THAT(moments.mean, ElementsAre(1, 2));
+  EXPECT_THAT(moments.m2, ElementsAre(3, 4));
+}
+
+TEST(PerChannelTest, InstanceNormIsAveragedOverTheSamples) {
+  const Moments moments =
+      PerChannel({.count = 5, .mean = {1, 10, 2, 20, 6, 60}, .m2 = {3, 30, 4, 40, 8, 80}},
+                 TwoInstanceChannels());
+  EXPECT_EQ(moments.count, 5);
+  EXPECT_THAT(moments.mean, ElementsAre(3, 30));
+  EXPECT_THAT(moments.m2, ElementsAre(5, 50));
+  const Moments one_sample =
+      PerChannel({.count = 5, .mean = {1, 10}, .m2 = {3, 30}}, TwoInstanceChannels());
+  EXPECT_THAT(one_sample.mean, ElementsAre(1, 10));
+  EXPECT_THAT(one_sample.m2, ElementsAre(3, 30));
+}
+
+// torch 1.13.1, float64: torch.nn.InstanceNorm1d(2, track_running_stats=True) in train mode over
+// [[[1,2,4],[0,0,3]],[[5,5,8],[-1,1,6]]].
+TEST(PerChannelTest, FoldOfInstanceNormIsThatOfTorch) {
+  const Moments batch = {.count = 3, .mean = {7.0 / 3, 1, 6, 2}, .m2 = {14.0 / 3, 6, 6, 26}};
+  RunningStats stats = RunningStats::Initial(2);
+  const NormConfig config = TwoInstanceChannels();
+  stats.Fold(PerChannel(batch, config), config);
+  EXPECT_THAT(stats.mean,
+              ElementsAre(DoubleEq(0.41666666666666674), DoubleEq(0.15000000000000002)));
+  EXPECT_THAT(stats.var, ElementsAre(DoubleEq(1.1666666666666667), DoubleEq(1.7000000000000002)));
+}
+
+TEST(PerChannelTest, EmptyBatchHasEmptyChannels) {
+  const Moments moments = PerChannel({}, TwoInstanceChannels());
+  EXPECT_EQ(moments.count, 0);
+  EXPECT_THAT(moments.mean, ElementsAre(0, 0));
+  EXPECT_THAT(moments.m2, ElementsAre(0, 0));
+  EXPECT_TRUE(CheckMoments(moments, TwoInstanceChannels()).ok());
+}
+
+TEST(PerChannelTest, NegativeM2OfOneSampleIsNotAveragedAway) {
+  const Moments moments =
+      PerChannel({.count = 5, .mean = {1, 1, 1, 1}, .m2 = {3, 9, 4, -0.5}}, TwoInstanceChannels());
+  EXPECT_THAT(moments.m2, ElementsAre(3.5, -0.5));
+  EXPECT_THAT(
+      CheckMoments(moments, TwoInstanceChannels()),
+      IsError(Reason::kMomentsM2Negative, "moments.m2 is -0.5 at channel 1, expected >= 0"));
+}
+
+TEST(PerChannelTest, NanOfOneSampleIsThatOfItsChannel) {
+  const Moments moments = PerChannel({.count = 5, .mean = {1, 1, kNan, 1}, .m2 = {3, 9, kNan, 1}},
+                                     TwoInstanceChannels());
+  EXPECT_TRUE(std::isnan(moments.mean[0]));
+  EXPECT_TRUE(std::isnan(moments.m2[0]));
+  EXPECT_EQ(moments.mean[1], 1);
+  EXPECT_EQ(moments.m2[1], 5);
+}
+
+TEST(PerChannelTest, WhatIsNoMultipleOfChannelsComesBackToBeRefused) {
+  for (const Moments& odd : {Moments{.count = 5, .mean = {1, 1, 1}, .m2 = {3, 9, 1}},
+                             Moments{.count = 5, .mean = {1, 1, 1, 1}, .m2 = {3, 9}},
+                             Moments{.count = 5, .mean = {1}, .m2 = {3}},
+                             // Values in each of no sets.
+                             Moments{.count = 5, .mean = {}, .m2 = {}}}) {
+    const Moments moments = PerChannel(odd, TwoInstanceChannels());
+    EXPECT_EQ(moments.mean, odd.mean);
+    EXPECT_EQ(moments.m2, odd.m2);
+    EXPECT_THAT(CheckMoments(moments, TwoInstanceChannels()),
+                HasReason(Reason::kMomentsLengthMismatch));
+  }
+}
+
+TEST(CheckValuesPerSetTest, RefusesExactlyOneInTheWordsOfPyTorch) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  for (const NormKind kind : {NormKind::kBatchNorm, NormKind::kLayerNorm, NormKind::kGroupNorm,
+                              NormKind::kInstanceNorm, NormKind::kRmsNorm}) {
+    for (const int64_t count : {int64_t{0}, int64_t{2}, kMax}) {
+      EXPECT_TRUE(CheckValuesPerSet(count, kind).ok());
+    }
+  }
+  for (const NormKind kind : {NormKind::kBatchNorm, NormKind::kGroupNorm}) {
+    EXPECT_THAT(CheckValuesPerSet(1, kind),
+                IsError(Reason::kOneValuePerChannel,
+                        "Expected more than 1 value per channel when training, got 1"));
+  }
+  for (const int64_t samples : {1, 8}) {
+    EXPECT_THAT(CheckValuesPerSet(1, NormKind::kInstanceNorm, samples),
+                IsError(Reason::kOneValuePerChannel,
+                        "Expected more than 1 spatial element when training, got 1"));
+  }
+}
+
+TEST(CheckValuesPerSetTest, LayerAndRmsNormTakeOneValue) {
+  EXPECT_TRUE(CheckValuesPerSet(1, NormKind::kLayerNorm).ok());
+  EXPECT_TRUE(CheckValuesPerSet(1, NormKind::kRmsNorm).ok());
+}
+
+// PyTorch counts the values of all samples: [1,C] with a group a channel raises, [2,C] does not.
+TEST(CheckValuesPerSetTest, GroupNormTakesOneValueOfEachOfSeveralSamples) {
+  EXPECT_TRUE(CheckValuesPerSet(1, NormKind::kGroupNorm, 2).ok());
+  EXPECT_THAT(CheckValuesPerSet(1, NormKind::kGroupNorm, 1),
+              HasReason(Reason::kOneValuePerChannel));
+  EXPECT_THAT(CheckValuesPerSet(1, NormKind::kBatchNorm, 2),
+              HasReason(Reason::kOneValuePerChannel));
+}
+
+TEST(SaturatingSumTest, StaysAtTheEndOfInt64) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(SaturatingSum(2, 3), 5);
+  EXPECT_EQ(SaturatingSum(kMax, 0), kMax);
+  EXPECT_EQ(SaturatingSum(kMax - 1, 1), kMax);
+  EXPECT_EQ(SaturatingSum(kMax - 1, 2), kMax);
+  EXPECT_EQ(SaturatingSum(kMax, kMax), kMax);
 }
 
 TEST(MergeTest, EmptySideChangesNothing) {
@@ -172,6 +309,14 @@ TEST(MergeTest, NanStaysInItsChannel) {
   EXPECT_TRUE(std::isnan(into.m2[0]));
   EXPECT_EQ(into.mean[1], 1);
   EXPECT_EQ(into.m2[1], 4);
+}
+
+TEST(MergeTest, CountStaysAtTheEndOfInt64) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  Moments into = {.count = kMax, .mean = {1}, .m2 = {2}};
+  Merge({.count = kMax, .mean = {3}, .m2 = {2}}, into);
+  EXPECT_EQ(into.count, kMax);
+  EXPECT_EQ(into.mean[0], 2);
 }
 
 // Relative error allowed to m2: 1e-12, for means of up to 1e3 standard deviations.

@@ -99,6 +99,17 @@ TEST(RunningStatsTest, CumulativeAverageHonoursALoadedCounter) {
   EXPECT_DOUBLE_EQ(stats.var[0], 0.9 * 8 + 0.1 * 2.5);
 }
 
+TEST(RunningStatsTest, InstanceNormFoldsAndDoesNotCount) {
+  NormConfig config = Config(0.1);
+  config.kind = NormKind::kInstanceNorm;
+  RunningStats stats = RunningStats::Initial(1);
+  stats.Fold(Batch(), config);
+  stats.Fold(Batch(), config);
+  EXPECT_DOUBLE_EQ(stats.mean[0], 0.9 * 1 + 0.1 * 10);
+  EXPECT_DOUBLE_EQ(stats.var[0], 0.9 * 1.15 + 0.1 * 2.5);
+  EXPECT_EQ(stats.num_batches_tracked, 0);
+}
+
 TEST(RunningStatsTest, NanPoisonsItsChannelForEverAndNoOther) {
   RunningStats stats = RunningStats::Initial(2);
   stats.Fold({.count = 4, .mean = {kNan, 2}, .m2 = {kNan, 3}}, Config(0.5));

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "core/norm/batch_norm.h"
+#include "core/norm/normalization.h"
 #include "core/norm/running_stats.h"
 #include "tests/core/norm/batch_norm_reference.h"
 

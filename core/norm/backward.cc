@@ -1,0 +1,364 @@
+#include "core/kernels/backward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "core/kernels/normalize.h"
+#include "core/norm/normalization.h"
+#include "core/norm/walk.h"
+
+namespace normd {
+namespace {
+
+// What one walk over a batch and the gradient of its output does.
+template <typename T>
+struct Backward {
+  const Batch& batch;
+  const T* x;
+  const T* dy;
+  const Moments& moments;  // of every set
+  const Affine& affine;
+  Gradients* gradients;  // null: not wanted; else zeros to add to, both [C]
+  T* dx;                 // null: not wanted
+  ParallelRunner& runner;
+};
+
+// One of each a channel or row, as in GradientCoefficients: center, of_dy, of_x, offset.
+template <typename T>
+using Coefficients = Scratch<ComputeType<T>, 4>;
+
+template <typename T>
+GradientCoefficients<T> ToGradientCoefficients(Coefficients<T>& by) {
+  return {.center = by[0], .of_dy = by[1], .of_x = by[2], .offset = by[3]};
+}
+
+// What flows back to one set of `count` values, from the sums over the set of weight dy and weight
+// dy (x - mean): dx = dy weight of_dy + (x - mean) of_x + offset.
+struct SetGradient {
+  double of_dy = 0;
+  double of_x = 0;
+  double offset = 0;
+};
+
+SetGradient GradientOfSet(NormKind kind, const SetFactors& set, double sum, double dot,
+                          double count) {
+  // The mean square does not move with a shift of all values.
+  const bool has_mean = kind != NormKind::kRmsNorm;
+  // One value is its own mean: what it is changes nothing.
+  if (has_mean && count == 1) return {};
+  return {.of_dy = set.invstd,
+          .of_x = -set.invstd * set.invstd * set.invstd * dot / count,
+          .offset = has_mean ? -set.invstd * sum / count : 0.0};
+}
+
+// The coefficients of one channel or row; the part of the mean that T's compute type cannot hold
+// goes into the offset.
+template <typename T>
+void SetCoefficient(const SetFactors& set, double weight, const SetGradient& gradient, size_t index,
+                    Coefficients<T>& to) {
+  const auto center = static_cast<ComputeType<T>>(set.mean);
+  to[0][index] = center;
+  to[1][index] = static_cast<ComputeType<T>>(gradient.of_dy * weight);
+  to[2][index] = static_cast<ComputeType<T>>(gradient.of_x);
+  to[3][index] = static_cast<ComputeType<T>>(
+      gradient.offset - gradient.of_x * (set.mean - static_cast<double>(center)));
+}
+
+// The same of every piece of a walk, added up in the end.
+std::vector<Gradients> GradientsOfPieces(const Gradients* whole, size_t pieces) {
+  std::vector<Gradients> parts(whole == nullptr ? 0 : pieces);
+  for (Gradients& part : parts) {
+    part.weight.resize(whole->weight.size());
+    part.bias.resize(whole->bias.size());
+  }
+  return parts;
+}
+
+void AddUp(const std::vector<Gradients>& parts, Gradients* whole) {
+  for (const Gradients& part : parts) {
+    for (size_t i = 0; i < part.weight.size(); ++i) whole->weight[i] += part.weight[i];
+    for (size_t i = 0; i < part.bias.size(); ++i) whole->bias[i] += part.bias[i];
+  }
+}
+
+// Sums of dy and of dy (x - mean) over all channels, spread over threads by channels, or by samples
+// and then added.
+template <typename T>
+void SumChannels(const T* x, const T* dy, const BatchExtents& extents, const double* mean,
+                 double* sum, double* dot, ParallelRunner& runner) {
+  const size_t channels = extents.channels;
+  const size_t sample_values = channels * extents.spatial;
+  const size_t pieces = PieceCount(extents.samples * sample_values, runner);
+  const size_t unit = extents.spatial == 1 ? kStripColumnsMin : 1;
+  if (pieces == 1 || channels >= pieces * unit || extents.samples < pieces) {
+    ForPieces(channels, std::min(pieces, std::max<size_t>(1, channels / unit)), runner,
+              [&](size_t /*piece*/, size_t first, size_t end) {
+                ComputeGradientSums(x, dy, extents, {first, end - first}, mean, sum, dot);
+              });
+    return;
+  }
+  std::vector<double> parts(2 * pieces * channels, 0.0);
+  ForPieces(extents.samples, pieces, runner, [&](size_t piece, size_t first, size_t end) {
+    double* part = parts.data() + 2 * piece * channels;
+    ComputeGradientSums(x + first * sample_values, dy + first * sample_values,
+                        {end - first, channels, extents.spatial}, {0, channels}, mean, part,
+                        part + channels);
+  });
+  std::fill_n(sum, channels, 0.0);
+  std::fill_n(dot, channels, 0.0);
+  for (size_t piece = 0; piece < pieces; ++piece) {
+    const double* part = parts.data() + 2 * piece * channels;
+    for (size_t c = 0; c < channels; ++c) {
+      sum[c] += part[c];
+      dot[c] += part[channels + c];
+    }
+  }
+}
+
+// kBatchNorm.
+template <typename T>
+void WalkChannels(const Backward<T>& walk) {
+  const BatchExtents extents = ChannelExtents(walk.batch);
+  const size_t channels = extents.channels;
+  const double count = static_cast<double>(walk.batch.count());
+  const double eps = EpsOf(walk.batch, walk.affine);
+  Scratch<double, 2> sums(channels);
+  Coefficients<T> by(walk.dx == nullptr ? 0 : channels);
+  const auto finish_channels = [&](size_t first, size_t end) {
+    for (size_t c = first; c < end; ++c) {
+      const SetFactors set =
+          FactorsOfSet(NormKind::kBatchNorm, walk.moments.mean[c], walk.moments.m2[c], count, eps);
+      if (walk.gradients != nullptr) {
+        walk.gradients->weight[c] = sums[1][c] * set.invstd;
+        walk.gradients->bias[c] = sums[0][c];
+      }
+      if (walk.dx == nullptr) continue;
+      const double weight = WeightOf(walk.affine, c);
+      const SetGradient gradient =
+          GradientOfSet(NormKind::kBatchNorm, set, weight * sums[0][c], weight * sums[1][c], count);
+      SetCoefficient<T>(set, weight, gradient, c, by);
+    }
+  };
+  const size_t pieces = PieceCount(walk.batch.num_elements(), walk.runner);
+  const size_t pass = std::max<size_t>(1, ChannelsPerPass(extents) / 2);  // x and dy
+  if (pass >= channels || channels < pieces || ChannelsPerPass(extents) == channels) {
+    SumChannels(walk.x, walk.dy, extents, walk.moments.mean.data(), sums[0], sums[1], walk.runner);
+    finish_channels(0, channels);
+    if (walk.dx == nullptr) return;
+    const size_t sample_values = channels * extents.spatial;
+    const size_t sample_pieces = std::min(pieces, extents.samples);
+    ForPieces(extents.samples, sample_pieces, walk.runner,
+              [&](size_t /*piece*/, size_t first, size_t end) {
+                const size_t at = first * sample_values;
+                ComputeInputGradient(walk.x + at, walk.dy + at,
+                                     {end - first, channels, extents.spatial}, {0, channels},
+                                     ToGradientCoefficients<T>(by), walk.dx + at);
+              });
+    return;
+  }
+  ForPieces(channels, pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
+    for (; first < end; first += pass) {
+      const ChannelRange range = {first, std::min(pass, end - first)};
+      ComputeGradientSums(walk.x, walk.dy, extents, range, walk.moments.mean.data(), sums[0],
+                          sums[1]);
+      finish_channels(first, first + range.count);
+      if (walk.dx == nullptr) continue;
+      ComputeInputGradient(walk.x, walk.dy, extents, range, ToGradientCoefficients<T>(by), walk.dx);
+    }
+  });
+}
+
+// kInstanceNorm and kGroupNorm: some whole sets, whose channels are neighbours in memory (channels
+// first), or the channels of one sample (channels last).
+template <typename T>
+void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Gradients* gradients,
+              Scratch<double, 3>& of_channels, Coefficients<T>& by) {
+  const Batch& batch = walk.batch;
+  const size_t set_channels = batch.channels() / batch.sets_per_sample();
+  const size_t channels = sets * set_channels;
+  const size_t at = first * set_channels * batch.spatial();
+  const ChannelBlock of_sets = BlockOf(batch, first * set_channels, channels);
+  const double count = static_cast<double>(batch.count());
+  const double eps = EpsOf(batch, walk.affine);
+  double* const mean = of_channels[0];
+  double* const sum = of_channels[1];
+  double* const dot = of_channels[2];
+  for (size_t set = 0; set < sets; ++set) {
+    std::fill_n(mean + set * set_channels, set_channels, walk.moments.mean[first + set]);
+  }
+  ComputeGradientSums(walk.x + at, walk.dy + at, SampleExtents(batch, channels), {0, channels},
+                      mean, sum, dot);
+  for (size_t set = 0; set < sets; ++set) {
+    const SetFactors factors = FactorsOfSet(batch.kind(), walk.moments.mean[first + set],
+                                            walk.moments.m2[first + set], count, eps);
+    const size_t begin = set * set_channels;
+    const size_t index = of_sets.range.first + begin;
+    const size_t channel = (first + set) % batch.sets_per_sample() * set_channels;
+    double set_sum = 0;
+    double set_dot = 0;
+    for (size_t c = 0; c < set_channels; ++c) {
+      const double weight = WeightOf(walk.affine, channel + c);
+      set_sum += weight * sum[begin + c];
+      set_dot += weight * dot[begin + c];
+      if (gradients == nullptr) continue;
+      gradients->weight[channel + c] += dot[begin + c] * factors.invstd;
+      gradients->bias[channel + c] += sum[begin + c];
+    }
+    if (walk.dx == nullptr) continue;
+    const SetGradient gradient = GradientOfSet(batch.kind(), factors, set_sum, set_dot, count);
+    for (size_t c = 0; c < set_channels; ++c) {
+      SetCoefficient<T>(factors, WeightOf(walk.affine, channel + c), gradient, index + c, by);
+    }
+  }
+  if (walk.dx == nullptr) return;
+  ComputeInputGradient(walk.x + of_sets.origin, walk.dy + of_sets.origin, of_sets.extents,
+                       of_sets.range, ToGradientCoefficients<T>(by), walk.dx + of_sets.origin);
+}
+
+template <typename T>
+void WalkBlocks(const Backward<T>& walk) {
+  const Batch& batch = walk.batch;
+  const size_t set_channels = batch.channels() / batch.sets_per_sample();
+  // With the channel last the sets of a sample lie between each other.
+  const size_t unit = batch.channels_last() ? batch.sets_per_sample() : 1;
+  const size_t block =
+      batch.channels_last()
+          ? unit
+          : std::max<size_t>(1, kCachedValues / 2 / (set_channels * batch.spatial()));
+  const size_t units = batch.sets() / unit;
+  const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), units);
+  std::vector<Gradients> parts = GradientsOfPieces(walk.gradients, pieces);
+  ForPieces(units, pieces, walk.runner, [&](size_t piece, size_t first, size_t end) {
+    first *= unit;
+    end *= unit;
+    const size_t channels = std::min(block, end - first) * set_channels;
+    Scratch<double, 3> of_channels(channels);
+    Coefficients<T> by(walk.dx == nullptr ? 0 : BlockCoefficients(batch, channels));
+    for (; first < end; first += block) {
+      WalkSets(walk, first, std::min(block, end - first), parts.empty() ? nullptr : &parts[piece],
+               of_channels, by);
+    }
+  });
+  AddUp(parts, walk.gradients);
+}
+
+// kLayerNorm and kRmsNorm.
+template <typename T>
+void WalkRows(const Backward<T>& walk) {
+  const Batch& batch = walk.batch;
+  const size_t columns = batch.channels();
+  const double count = static_cast<double>(columns);
+  const double eps = EpsOf(batch, walk.affine);
+  const std::vector<ComputeType<T>> weight(walk.affine.weight.begin(), walk.affine.weight.end());
+  const ComputeType<T>* const weight_or_null = weight.empty() ? nullptr : weight.data();
+  const size_t block = std::max<size_t>(1, kCachedValues / 2 / columns);
+  const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.samples());
+  std::vector<Gradients> parts = GradientsOfPieces(walk.gradients, pieces);
+  ForPieces(batch.samples(), pieces, walk.runner, [&](size_t piece, size_t first, size_t end) {
+    Scratch<double, 4> of_rows(std::min(block, end - first));
+    Coefficients<T> by(walk.dx == nullptr ? 0 : std::min(block, end - first));
+    double* const grad_weight = parts.empty() ? nullptr : parts[piece].weight.data();
+    double* const grad_bias =
+        parts.empty() || parts[piece].bias.empty() ? nullptr : parts[piece].bias.data();
+    for (; first < end; first += block) {
+      const size_t rows = std::min(block, end - first);
+      const size_t at = first * columns;
+      for (size_t row = 0; row < rows; ++row) {
+        const SetFactors set = FactorsOfSet(batch.kind(), walk.moments.mean[first + row],
+                                            walk.moments.m2[first + row], count, eps);
+        of_rows[0][row] = set.mean;
+        of_rows[1][row] = set.invstd;
+      }
+      ComputeRowGradientSums(walk.x + at, walk.dy + at, rows, columns, of_rows[0], of_rows[1],
+                             weight_or_null, of_rows[2], of_rows[3], grad_weight, grad_bias);
+      if (walk.dx == nullptr) continue;
+      for (size_t row = 0; row < rows; ++row) {
+        const SetFactors set = {of_rows[0][row], of_rows[1][row]};
+        SetCoefficient<T>(set, 1.0,
+                          GradientOfSet(batch.kind(), set, of_rows[2][row], of_rows[3][row], count),
+                          row, by);
+      }
+      ComputeRowInputGradient(walk.x + at, walk.dy + at, rows, columns,
+                              ToGradientCoefficients<T>(by), weight_or_null, walk.dx + at);
+    }
+  });
+  AddUp(parts, walk.gradients);
+}
+
+template <typename T>
+void Walk(const Backward<T>& walk) {
+  switch (walk.batch.kind()) {
+    case NormKind::kBatchNorm:
+      return WalkChannels(walk);
+    case NormKind::kInstanceNorm:
+    case NormKind::kGroupNorm:
+      return WalkBlocks(walk);
+    case NormKind::kLayerNorm:
+    case NormKind::kRmsNorm:
+      return WalkRows(walk);
+  }
+}
+
+// Zeros for the parameters that `affine` has.
+Gradients ZeroGradients(const Affine& affine) {
+  return {.weight = std::vector<double>(affine.weight.size(), 0.0),
+          .bias = std::vector<double>(affine.bias.size(), 0.0)};
+}
+
+}  // namespace
+
+Gradients BackwardByItself(const Batch& batch, const char* grad_output, const Moments& moments,
+                           const Affine& affine, bool wants_parameters, char* grad_input,
+                           ParallelRunner* runner) {
+  Gradients gradients;
+  const bool has_parameters = wants_parameters && !affine.weight.empty();
+  if (has_parameters) gradients = ZeroGradients(affine);
+  if (batch.num_elements() == 0) return gradients;
+  VisitDataType(batch.dtype(), [&](auto element) {
+    using T = typename decltype(element)::type;
+    Walk(Backward<T>{batch, reinterpret_cast<const T*>(batch.data()),
+                     reinterpret_cast<const T*>(grad_output), moments, affine,
+                     has_parameters ? &gradients : nullptr, reinterpret_cast<T*>(grad_input),
+                     *runner});
+  });
+  return gradients;
+}
+
+Gradients BackwardByRunning(const Batch& batch, const char* grad_output, const Running& running,
+                            const Affine& affine, bool wants_parameters, char* grad_input,
+                            ParallelRunner* runner) {
+  Gradients gradients;
+  const bool has_parameters = wants_parameters && !affine.weight.empty();
+  if (has_parameters) gradients = ZeroGradients(affine);
+  if (batch.num_elements() == 0) return gradients;
+  const BatchExtents extents = ChannelExtents(batch);
+  const size_t channels = extents.channels;
+  const size_t sample_values = channels * extents.spatial;
+  const double eps = EpsOf(batch, affine);
+  VisitDataType(batch.dtype(), [&](auto element) {
+    using T = typename decltype(element)::type;
+    const T* const dy = reinterpret_cast<const T*>(grad_output);
+    if (has_parameters) {
+      SumChannels(reinterpret_cast<const T*>(batch.data()), dy, extents, running.mean.data(),
+                  gradients.bias.data(), gradients.weight.data(), *runner);
+    }
+    Scratch<ComputeType<T>, 3> by(channels);  // center 0, scale, offset 0
+    for (size_t c = 0; c < channels; ++c) {
+      const double invstd = 1.0 / std::sqrt(running.var[c] + eps);
+      if (has_parameters) gradients.weight[c] *= invstd;
+      by[1][c] = static_cast<ComputeType<T>>(invstd * WeightOf(affine, c));
+    }
+    if (grad_input == nullptr) return;
+    T* const dx = reinterpret_cast<T*>(grad_input);
+    const size_t pieces = std::min(PieceCount(batch.num_elements(), *runner), extents.samples);
+    ForPieces(extents.samples, pieces, *runner, [&](size_t /*piece*/, size_t first, size_t end) {
+      Normalize(dy + first * sample_values, {end - first, channels, extents.spatial}, by[0], by[1],
+                by[2], dx + first * sample_values);
+    });
+  });
+  return gradients;
+}
+
+}  // namespace normd

@@ -1,0 +1,149 @@
+#ifndef NORMD_CORE_NORM_WALK_H_
+#define NORMD_CORE_NORM_WALK_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
+#include "core/base/parallel.h"
+#include "core/kernels/batch_extents.h"
+#include "core/norm/normalization.h"
+#include "core/tensor/data_type.h"
+
+// What forward and backward share: how a batch is cut for threads and caches. For forward.cc and
+// backward.cc alone.
+namespace normd {
+
+// Below this many values a piece costs less than handing it to another thread.
+inline constexpr size_t kPieceValuesMin = size_t{32} << 10;
+
+// Values walked twice in a row, so that the second walk finds them in the cache.
+inline constexpr size_t kCachedValues = size_t{16} << 10;
+
+// Columns of a strip that is worth a thread of its own: rows of it fill whole cache lines.
+inline constexpr size_t kStripColumnsMin = 64;
+
+// Sets whose moments are held at a time where nobody wants them.
+inline constexpr size_t kPartSets = size_t{256} << 10;
+
+// Values of a channel in a sample that outweigh its coefficients, were they kept by every thread.
+inline constexpr size_t kRangeSpatialMin = 512;
+
+// How many pieces to cut `values` values into.
+inline size_t PieceCount(size_t values, const ParallelRunner& runner) {
+  return std::clamp<size_t>(values / kPieceValuesMin, 1, runner.width());
+}
+
+// Cuts [0, count) into `pieces` ranges and calls work(piece, first, end) for each that is not
+// empty.
+inline void ForPieces(size_t count, size_t pieces, ParallelRunner& runner,
+                      absl::FunctionRef<void(size_t, size_t, size_t)> work) {
+  runner.Run(pieces, [&](size_t piece) {
+    const size_t first = count * piece / pieces;
+    const size_t end = count * (piece + 1) / pieces;
+    if (first < end) work(piece, first, end);
+  });
+}
+
+// How a batch norm's batch lies for the kernels: a channel is one of `channels`.
+inline BatchExtents ChannelExtents(const Batch& batch) {
+  if (batch.channels_last()) {
+    return {batch.samples() * batch.spatial(), batch.channels(), 1};
+  }
+  return {batch.samples(), batch.channels(), batch.spatial()};
+}
+
+// How the channels [0, count) of one or more samples lie for the kernels, each sample's channels
+// being channels of their own. With the channel last only the channels of one sample do.
+inline BatchExtents SampleExtents(const Batch& batch, size_t count) {
+  if (batch.channels_last()) return {batch.spatial(), count, 1};
+  return {1, count, batch.spatial()};
+}
+
+// Some neighbouring channels of one or more samples, as SampleExtents has them, for the kernels:
+// `range` of the extents that begin at value `origin`. Coefficients are indexed as the range is.
+struct ChannelBlock {
+  size_t origin = 0;
+  BatchExtents extents;
+  ChannelRange range;
+};
+
+// Whether blocks are ranges of all channels, so that the kernels see how large the output is.
+inline bool BlocksAreRanges(const Batch& batch) {
+  return !batch.channels_last() && batch.spatial() >= kRangeSpatialMin;
+}
+
+// The block of `count` channels from `first` on, counted over all samples.
+inline ChannelBlock BlockOf(const Batch& batch, size_t first, size_t count) {
+  if (BlocksAreRanges(batch)) {
+    return {0, SampleExtents(batch, batch.samples() * batch.channels()), {first, count}};
+  }
+  return {first * batch.spatial(), SampleExtents(batch, count), {0, count}};
+}
+
+// How many coefficients blocks of up to `count` channels need.
+inline size_t BlockCoefficients(const Batch& batch, size_t count) {
+  return BlocksAreRanges(batch) ? batch.samples() * batch.channels() : count;
+}
+
+// Where an affine parameter stands, and its value; 1 or 0 where there is none.
+inline double WeightOf(const Affine& affine, size_t channel) {
+  return affine.weight.empty() ? 1.0 : affine.weight[channel];
+}
+inline double BiasOf(const Affine& affine, size_t channel) {
+  return affine.bias.empty() ? 0.0 : affine.bias[channel];
+}
+
+// Added to variances of `batch`.
+inline double EpsOf(const Batch& batch, const Affine& affine) {
+  if (!affine.eps_of_dtype) return affine.eps;
+  switch (batch.dtype()) {
+    case DataType::kFloat64:
+      return std::numeric_limits<double>::epsilon();
+    case DataType::kFloat16:
+      return 0x1p-10;
+    case DataType::kBfloat16:
+      return 0x1p-7;
+    case DataType::kFloat32:
+      break;
+  }
+  return std::numeric_limits<float>::epsilon();
+}
+
+// What a set is normalized by: subtract mean, multiply by invstd.
+struct SetFactors {
+  double mean = 0;
+  double invstd = 0;
+};
+
+// The factors of a set with these moments. kRmsNorm: mean 0 and 1 / sqrt(mean square + eps).
+inline SetFactors FactorsOfSet(NormKind kind, double mean, double m2, double count, double eps) {
+  if (kind == NormKind::kRmsNorm) {
+    // An infinity has no deviation (m2 is NaN), but a square.
+    if (std::isinf(mean)) return {0.0, 0.0};
+    return {0.0, 1.0 / std::sqrt(m2 / count + mean * mean + eps)};
+  }
+  const double shifted = m2 / count + eps;
+  const bool zero_gives_bias = kind == NormKind::kBatchNorm || kind == NormKind::kInstanceNorm;
+  if (shifted == 0 && zero_gives_bias) return {mean, 0.0};
+  return {mean, 1.0 / std::sqrt(shifted)};
+}
+
+// `Arrays` arrays of `count` numbers each, on the stack when they are few.
+template <typename Number, size_t kArrays>
+class Scratch {
+ public:
+  explicit Scratch(size_t count) : count_(count), numbers_(kArrays * count) {}
+  Number* operator[](size_t array) { return numbers_.data() + array * count_; }
+
+ private:
+  size_t count_;
+  absl::InlinedVector<Number, kArrays * 64> numbers_;
+};
+
+}  // namespace normd
+
+#endif  // NORMD_CORE_NORM_WALK_H_
