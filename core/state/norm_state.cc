@@ -10,69 +10,12 @@
 #include "core/base/limits.h"
 #include "core/base/names.h"
 #include "core/base/status_macros.h"
+#include "core/state/value_check.h"
 
 namespace normd {
 namespace {
 
 constexpr size_t kShownEtagBytesMax = 64;
-
-template <typename T>
-absl::Status CheckValues(absl::string_view field, const std::vector<T>& values,
-                         int64_t num_features, bool negative_allowed) {
-  if (static_cast<int64_t>(values.size()) != num_features) {
-    return MakeError(Reason::kParametersLengthMismatch,
-                     absl::StrCat("num_features is ", num_features, ", ", field, " has ",
-                                  values.size(), " values"),
-                     {{"field", field},
-                      {"expected", absl::StrCat(num_features)},
-                      {"actual", absl::StrCat(values.size())}});
-  }
-  for (size_t c = 0; c < values.size(); ++c) {
-    if (!std::isfinite(values[c]) || (values[c] < 0 && !negative_allowed)) {
-      return MakeError(
-          Reason::kNonFiniteValue,
-          absl::StrCat(field, " is ", values[c], " at channel ", c, ", expected a finite value",
-                       negative_allowed ? "" : " that is not negative"),
-          {{"field", field}, {"index", absl::StrCat(c)}});
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckParameters(const NormConfig& config,
-                             const std::optional<std::vector<float>>& weight,
-                             const std::optional<std::vector<float>>& bias) {
-  if (!weight.has_value() && !bias.has_value()) return absl::OkStatus();
-  if (!config.affine) {
-    return MakeError(Reason::kParametersAbsent,
-                     "affine is false, so there is no weight and bias to set",
-                     {{"field", "parameters"}});
-  }
-  if (weight.has_value()) {
-    NORMD_RETURN_IF_ERROR(CheckValues("weight", *weight, config.num_features, true));
-  }
-  if (bias.has_value()) {
-    NORMD_RETURN_IF_ERROR(CheckValues("bias", *bias, config.num_features, true));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckRunningStats(const NormConfig& config, const RunningStats& stats) {
-  if (!config.track_running_stats) {
-    return MakeError(Reason::kRunningStatsAbsent,
-                     "track_running_stats is false, so there are no running statistics to set",
-                     {{"field", "running_stats"}});
-  }
-  NORMD_RETURN_IF_ERROR(CheckValues("running_mean", stats.mean, config.num_features, true));
-  NORMD_RETURN_IF_ERROR(CheckValues("running_var", stats.var, config.num_features, false));
-  if (stats.num_batches_tracked < 0 || stats.num_batches_tracked > kNumBatchesTrackedMax) {
-    return MakeError(Reason::kNonFiniteValue,
-                     absl::StrCat("num_batches_tracked is ", stats.num_batches_tracked,
-                                  ", expected 0 to ", kNumBatchesTrackedMax),
-                     {{"field", "running_stats.num_batches_tracked"}});
-  }
-  return absl::OkStatus();
-}
 
 absl::Status CheckProducer(const ProducerSequence& producer) {
   if (producer.producer_id.size() > kProducerIdBytesMax) {
@@ -96,13 +39,84 @@ absl::Status CheckUnchanged(absl::string_view field, bool unchanged) {
                    {{"field", field}});
 }
 
+// As ProducerTable::Record, for an update that may have no producer.
+absl::Status Remember(const ProducerSequence& producer, absl::Time now,
+                      const ProducerLimits& limits, ProducerTable& producers) {
+  if (producer.producer_id.empty()) return absl::OkStatus();
+  return producers.Record(producer.producer_id, producer.sequence, now, limits);
+}
+
+bool IsDuplicate(const ProducerSequence& producer, const ProducerTable& producers) {
+  return !producer.producer_id.empty() &&
+         producer.sequence <= producers.Sequence(producer.producer_id);
+}
+
+// A parameter and its slots, one step further.
+struct Step {
+  std::vector<double> parameter;
+  OptimizerSlots slots;
+};
+
+// Errors: NON_FINITE_VALUE under NonFinitePolicy::kRefuse. A slot is refused as well: one that is
+// not finite would spoil every later step.
+absl::StatusOr<Step> TakeStep(absl::string_view name, const NormConfig& config,
+                              const std::vector<double>& grad, const std::vector<double>& parameter,
+                              const OptimizerSlots& slots) {
+  Step step = {.parameter = parameter, .slots = slots};
+  StepParameter(*config.optimizer, grad, absl::MakeSpan(step.parameter), step.slots);
+  Round(config.parameter_dtype, step.parameter);
+  if (config.non_finite == NonFinitePolicy::kPropagate) return step;
+  const std::string field = absl::StrCat("grad_", name);
+  const std::pair<absl::string_view, const std::vector<double>*> parts[] = {
+      {name, &step.parameter},
+      {"an optimizer slot", &step.slots.first},
+      {"an optimizer slot", &step.slots.second},
+      {"an optimizer slot", &step.slots.third}};
+  for (const auto& [part, values] : parts) {
+    for (size_t c = 0; c < values->size(); ++c) {
+      if (std::isfinite((*values)[c])) continue;
+      return MakeError(
+          Reason::kNonFiniteValue,
+          absl::StrCat("the step by ", field, " ", grad[c], " at channel ", c, " would make ", part,
+                       " ", (*values)[c], ", expected a finite value"),
+          {{"field", field}, {"index", absl::StrCat(c)}});
+    }
+  }
+  return step;
+}
+
+absl::Status CheckGathered(const Calibration& calibration) {
+  for (size_t c = 0; c < calibration.mean.size(); ++c) {
+    if (std::isfinite(calibration.mean[c]) && std::isfinite(calibration.spread[c])) continue;
+    return MakeError(Reason::kNonFiniteValue,
+                     absl::StrCat("the calibration's statistics at channel ", c, " would be ",
+                                  calibration.mean[c], " and ", calibration.spread[c],
+                                  ", expected finite values"),
+                     {{"field", "moments"}, {"index", absl::StrCat(c)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CalibrationNotActive() {
+  return MakeError(Reason::kCalibrationNotActive,
+                   "no calibration is under way, expected one that was begun");
+}
+
+int64_t ArrayBytes(const std::vector<double>& values) {
+  return static_cast<int64_t>(values.capacity() * sizeof(double));
+}
+
+int64_t SlotsBytes(const OptimizerSlots& slots) {
+  return ArrayBytes(slots.first) + ArrayBytes(slots.second) + ArrayBytes(slots.third);
+}
+
 }  // namespace
 
 absl::StatusOr<NormState> NormState::Create(absl::string_view name, const NormConfig& config,
                                             InitialValues initial, absl::Time now) {
   NORMD_RETURN_IF_ERROR(CheckStateName(name));
   NORMD_RETURN_IF_ERROR(CheckNormConfig(config));
-  NORMD_RETURN_IF_ERROR(CheckParameters(config, initial.weight, initial.bias));
+  NORMD_RETURN_IF_ERROR(CheckAndRound(config, initial.parameters));
   if (initial.running_stats.has_value()) {
     NORMD_RETURN_IF_ERROR(CheckRunningStats(config, *initial.running_stats));
   }
@@ -110,9 +124,12 @@ absl::StatusOr<NormState> NormState::Create(absl::string_view name, const NormCo
   state.name = std::string(name);
   state.config = config;
   if (config.affine) {
-    state.weight =
-        std::move(initial.weight).value_or(std::vector<float>(config.num_features, 1.0F));
-    state.bias = std::move(initial.bias).value_or(std::vector<float>(config.num_features, 0.0F));
+    state.weight = std::move(initial.parameters.weight)
+                       .value_or(std::vector<double>(config.num_features, 1.0));
+  }
+  if (HasBias(config)) {
+    state.bias =
+        std::move(initial.parameters.bias).value_or(std::vector<double>(config.num_features, 0.0));
   }
   if (config.track_running_stats) {
     state.running_stats =
@@ -123,36 +140,83 @@ absl::StatusOr<NormState> NormState::Create(absl::string_view name, const NormCo
   return state;
 }
 
-std::optional<absl::StatusOr<Disposition>> NormState::Decide(
-    const Moments& batch, const ProducerSequence& producer) const {
+std::optional<absl::StatusOr<Disposition>> NormState::Decide(const Moments& batch,
+                                                             const ProducerSequence& producer,
+                                                             FoldInto into) const {
   if (absl::Status status = CheckProducer(producer); !status.ok()) return status;
   // A duplicate was right when it was applied: a later freeze does not make its retry an error.
-  if (!producer.producer_id.empty() &&
-      producer.sequence <= producers.Sequence(producer.producer_id)) {
-    return Disposition::kDuplicate;
-  }
+  if (IsDuplicate(producer, producers)) return Disposition::kDuplicate;
   if (absl::Status status = CheckNotFrozen(); !status.ok()) return status;
-  if (absl::Status status = CheckMoments(batch, config); !status.ok()) return status;
-  if (absl::Status status = CheckValuesPerChannel(batch.count); !status.ok()) return status;
+  if (into == FoldInto::kCalibration && !calibration.has_value()) return CalibrationNotActive();
+  if (running_stats.has_value()) {
+    if (absl::Status status = CheckMoments(batch, config); !status.ok()) return status;
+  }
+  const int64_t samples = config.kind == NormKind::kGroupNorm
+                              ? static_cast<int64_t>(batch.mean.size()) / config.num_groups
+                              : 1;
+  if (absl::Status status = CheckValuesPerSet(batch.count, config.kind, samples); !status.ok()) {
+    return status;
+  }
   if (batch.count == 0 || !running_stats.has_value()) return Disposition::kApplied;
   return std::nullopt;
 }
 
 absl::Status NormState::Fold(const Moments& batch, const ProducerSequence& producer, absl::Time now,
-                             const ProducerLimits& limits) {
-  if (!producer.producer_id.empty()) {
-    NORMD_RETURN_IF_ERROR(producers.Record(producer.producer_id, producer.sequence, now, limits));
+                             const ProducerLimits& limits, FoldInto into) {
+  if (into == FoldInto::kRunningStats) {
+    NORMD_RETURN_IF_ERROR(Remember(producer, now, limits, producers));
+    running_stats->Fold(batch, config);
+    return absl::OkStatus();
   }
-  running_stats->Fold(batch, config);
+  Calibration gathered = *calibration;
+  gathered.Add(batch, config);
+  if (config.non_finite == NonFinitePolicy::kRefuse) {
+    NORMD_RETURN_IF_ERROR(CheckGathered(gathered));
+  }
+  NORMD_RETURN_IF_ERROR(Remember(producer, now, limits, producers));
+  calibration = std::move(gathered);
   return absl::OkStatus();
 }
 
-absl::Status NormState::SetParameters(std::optional<std::vector<float>> new_weight,
-                                      std::optional<std::vector<float>> new_bias) {
+std::optional<absl::StatusOr<Disposition>> NormState::DecideGradients(
+    const Parameters& gradients, const ProducerSequence& producer) const {
+  if (absl::Status status = CheckProducer(producer); !status.ok()) return status;
+  if (IsDuplicate(producer, producers)) return Disposition::kDuplicate;
+  if (absl::Status status = CheckNotFrozen(); !status.ok()) return status;
+  if (absl::Status status = CheckGradients(config, gradients); !status.ok()) return status;
+  return std::nullopt;
+}
+
+absl::Status NormState::ApplyGradients(const Parameters& gradients,
+                                       const ProducerSequence& producer, absl::Time now,
+                                       const ProducerLimits& limits) {
+  std::optional<Step> weight_step;
+  std::optional<Step> bias_step;
+  if (gradients.weight.has_value()) {
+    NORMD_ASSIGN_OR_RETURN(weight_step,
+                           TakeStep("weight", config, *gradients.weight, weight, weight_slots));
+  }
+  if (gradients.bias.has_value()) {
+    NORMD_ASSIGN_OR_RETURN(bias_step, TakeStep("bias", config, *gradients.bias, bias, bias_slots));
+  }
+  NORMD_RETURN_IF_ERROR(Remember(producer, now, limits, producers));
+  if (weight_step.has_value()) {
+    weight = std::move(weight_step->parameter);
+    weight_slots = std::move(weight_step->slots);
+  }
+  if (bias_step.has_value()) {
+    bias = std::move(bias_step->parameter);
+    bias_slots = std::move(bias_step->slots);
+  }
+  ++optimizer_step;
+  return absl::OkStatus();
+}
+
+absl::Status NormState::SetParameters(Parameters parameters) {
   NORMD_RETURN_IF_ERROR(CheckNotFrozen());
-  NORMD_RETURN_IF_ERROR(CheckParameters(config, new_weight, new_bias));
-  if (new_weight.has_value()) weight = *std::move(new_weight);
-  if (new_bias.has_value()) bias = *std::move(new_bias);
+  NORMD_RETURN_IF_ERROR(CheckAndRound(config, parameters));
+  if (parameters.weight.has_value()) weight = *std::move(parameters.weight);
+  if (parameters.bias.has_value()) bias = *std::move(parameters.bias);
   return absl::OkStatus();
 }
 
@@ -168,14 +232,71 @@ absl::Status NormState::ResetRunningStats() {
 
 absl::Status NormState::UpdateConfig(const NormConfig& new_config) {
   NORMD_RETURN_IF_ERROR(CheckNotFrozen());
-  NORMD_RETURN_IF_ERROR(CheckUnchanged("config.kind", new_config.kind == config.kind));
-  NORMD_RETURN_IF_ERROR(
-      CheckUnchanged("config.num_features", new_config.num_features == config.num_features));
-  NORMD_RETURN_IF_ERROR(CheckUnchanged("config.affine", new_config.affine == config.affine));
-  NORMD_RETURN_IF_ERROR(CheckUnchanged(
-      "config.track_running_stats", new_config.track_running_stats == config.track_running_stats));
+  const std::pair<absl::string_view, bool> fixed[] = {
+      {"config.kind", new_config.kind == config.kind},
+      {"config.num_features", new_config.num_features == config.num_features},
+      {"config.affine", new_config.affine == config.affine},
+      {"config.track_running_stats", new_config.track_running_stats == config.track_running_stats},
+      {"config.normalized_shape", new_config.normalized_shape == config.normalized_shape},
+      {"config.num_groups", new_config.num_groups == config.num_groups},
+      {"config.parameter_dtype", new_config.parameter_dtype == config.parameter_dtype}};
+  for (const auto& [field, unchanged] : fixed) {
+    NORMD_RETURN_IF_ERROR(CheckUnchanged(field, unchanged));
+  }
   NORMD_RETURN_IF_ERROR(CheckNormConfig(new_config));
+  const bool same_algorithm = config.optimizer.has_value() && new_config.optimizer.has_value() &&
+                              config.optimizer->algorithm == new_config.optimizer->algorithm;
+  if (!same_algorithm) {
+    weight_slots = {};
+    bias_slots = {};
+    optimizer_step = 0;
+  }
   config = new_config;
+  return absl::OkStatus();
+}
+
+absl::Status NormState::BeginCalibration(CalibrationMethod method) {
+  NORMD_RETURN_IF_ERROR(CheckNotFrozen());
+  if (!running_stats.has_value()) {
+    return MakeError(
+        Reason::kRunningStatsAbsent,
+        "track_running_stats is false, so there are no running statistics to calibrate");
+  }
+  if (method == CalibrationMethod::kPooled && config.kind == NormKind::kInstanceNorm) {
+    return MakeError(
+        Reason::kFieldNotApplicable,
+        "method is POOLED, which INSTANCE_NORM does not have, expected MEAN_OF_BATCHES",
+        {{"field", "method"}, {"kind", NormKindName(config.kind)}});
+  }
+  if (calibration.has_value()) {
+    return MakeError(Reason::kCalibrationActive,
+                     absl::StrCat("a calibration of ", calibration->num_batches,
+                                  " batches is under way, expected none"));
+  }
+  calibration = Calibration::Begin(method, config.num_features);
+  return absl::OkStatus();
+}
+
+absl::Status NormState::CommitCalibration() {
+  NORMD_RETURN_IF_ERROR(CheckNotFrozen());
+  if (!calibration.has_value()) return CalibrationNotActive();
+  if (calibration->num_batches == 0) {
+    return MakeError(Reason::kCalibrationEmpty,
+                     "the calibration has 0 batches, expected at least 1");
+  }
+  // What was gathered under PROPAGATE must not get past a policy that was changed since.
+  if (config.non_finite == NonFinitePolicy::kRefuse) {
+    NORMD_RETURN_IF_ERROR(CheckGathered(*calibration));
+  }
+  running_stats = calibration->Finish(config);
+  calibration.reset();
+  return absl::OkStatus();
+}
+
+absl::Status NormState::AbortCalibration() {
+  NORMD_RETURN_IF_ERROR(CheckNotFrozen());
+  if (!calibration.has_value()) return CalibrationNotActive();
+  calibration.reset();
   return absl::OkStatus();
 }
 
@@ -195,10 +316,14 @@ std::string NormState::Etag() const {
 
 int64_t NormState::MemoryBytes() const {
   int64_t bytes = static_cast<int64_t>(sizeof(NormState) + name.capacity());
-  bytes += static_cast<int64_t>((weight.capacity() + bias.capacity()) * sizeof(float));
+  bytes += static_cast<int64_t>(config.normalized_shape.capacity() * sizeof(int64_t));
+  bytes += ArrayBytes(weight) + ArrayBytes(bias);
+  bytes += SlotsBytes(weight_slots) + SlotsBytes(bias_slots);
   if (running_stats.has_value()) {
-    bytes += static_cast<int64_t>((running_stats->mean.capacity() + running_stats->var.capacity()) *
-                                  sizeof(double));
+    bytes += ArrayBytes(running_stats->mean) + ArrayBytes(running_stats->var);
+  }
+  if (calibration.has_value()) {
+    bytes += ArrayBytes(calibration->mean) + ArrayBytes(calibration->spread);
   }
   return bytes + producers.MemoryBytes();
 }

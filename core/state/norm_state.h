@@ -11,8 +11,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "core/norm/calibration.h"
 #include "core/norm/moments.h"
 #include "core/norm/norm_config.h"
+#include "core/norm/optimizer.h"
 #include "core/norm/running_stats.h"
 #include "core/state/producer_table.h"
 
@@ -27,22 +29,37 @@ struct ProducerSequence {
   int64_t sequence = 0;
 };
 
-// What a new state starts from; what is absent starts as in PyTorch.
-struct InitialValues {
-  std::optional<std::vector<float>> weight;
-  std::optional<std::vector<float>> bias;
-  std::optional<RunningStats> running_stats;
+// Values for weight, bias or both; an absent one is not meant.
+struct Parameters {
+  std::optional<std::vector<double>> weight = std::nullopt;
+  std::optional<std::vector<double>> bias = std::nullopt;
 };
 
-// One named normalization state: config, parameters, running statistics, producers. A value;
-// thread-compatible. Every verb is all or nothing: on an error nothing has changed.
+// What a new state starts from; what is absent starts as in PyTorch.
+struct InitialValues {
+  Parameters parameters = {};
+  std::optional<RunningStats> running_stats = std::nullopt;
+};
+
+// What a batch is folded into.
+enum class FoldInto { kRunningStats, kCalibration };
+
+// One named normalization state: config, parameters, running statistics, optimizer, calibration,
+// producers. A value; thread-compatible. Every verb is all or nothing: on an error nothing has
+// changed.
 struct NormState {
   std::string name;
   NormConfig config;
-  std::vector<float> weight;  // [C] when config.affine, else empty
-  std::vector<float> bias;    // as weight
+  // [C] when config.affine, else empty. Every value is one of config.parameter_dtype.
+  std::vector<double> weight;
+  std::vector<double> bias;  // [C] when HasBias(config), else empty
   // Present when config.track_running_stats.
   std::optional<RunningStats> running_stats;
+  OptimizerSlots weight_slots;
+  OptimizerSlots bias_slots;
+  int64_t optimizer_step = 0;  // calls of ApplyGradients
+  // Present while a calibration is under way.
+  std::optional<Calibration> calibration;
   bool frozen = false;
   ProducerTable producers;
   int64_t revision = 0;           // grows by one with every change
@@ -50,35 +67,65 @@ struct NormState {
   absl::Time create_time;
   absl::Time update_time;
 
-  // A state that passes every check. Errors: as CheckStateName and CheckNormConfig;
-  // PARAMETERS_ABSENT, RUNNING_STATS_ABSENT (values given that the config does not have),
-  // PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (a value that is not finite, a negative
-  // variance, or a num_batches_tracked that is not in [0, kNumBatchesTrackedMax]).
+  // A state that passes every check; parameters are rounded to parameter_dtype. Errors: as
+  // CheckStateName and CheckNormConfig; PARAMETERS_ABSENT, RUNNING_STATS_ABSENT (values given that
+  // the config does not have), PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (a value that is not
+  // finite, also after rounding, a negative variance, or a num_batches_tracked that is not in
+  // [0, kNumBatchesTrackedMax]), FIELD_NOT_APPLICABLE (num_batches_tracked of kInstanceNorm).
   static absl::StatusOr<NormState> Create(absl::string_view name, const NormConfig& config,
                                           InitialValues initial, absl::Time now);
 
-  // What becomes of a batch that changes nothing: kDuplicate when the producer's sequence was
-  // decided before; kApplied for an empty batch or a state without running statistics; an error.
-  // Nothing when the batch is to be folded. Errors: STATE_FROZEN, SEQUENCE_INVALID,
-  // PRODUCER_ID_INVALID, ONE_VALUE_PER_CHANNEL, and those of CheckMoments.
+  // What becomes of a batch (its moments, one set a channel: PerChannel; of kGroupNorm those of all
+  // its sets, by whose number its samples are known) that changes nothing:
+  // kDuplicate when the producer's sequence was decided before; kApplied for an empty batch or a
+  // state without running statistics; an error. Nothing when the batch is to be folded. Errors:
+  // STATE_FROZEN, SEQUENCE_INVALID, PRODUCER_ID_INVALID, ONE_VALUE_PER_CHANNEL,
+  // CALIBRATION_NOT_ACTIVE (kCalibration), and, with running statistics, those of CheckMoments.
   std::optional<absl::StatusOr<Disposition>> Decide(const Moments& batch,
-                                                    const ProducerSequence& producer) const;
+                                                    const ProducerSequence& producer,
+                                                    FoldInto into = FoldInto::kRunningStats) const;
 
-  // Folds `batch` into the running statistics and remembers the producer's sequence with it.
-  // Errors: PRODUCER_TABLE_FULL. REQUIRES: Decide(batch, producer) gives nothing.
+  // Folds `batch` and remembers the producer's sequence with it. Errors: PRODUCER_TABLE_FULL;
+  // NON_FINITE_VALUE when a calibration's statistics would not be finite (under kRefuse).
+  // REQUIRES: Decide(batch, producer, into) gives nothing.
   absl::Status Fold(const Moments& batch, const ProducerSequence& producer, absl::Time now,
-                    const ProducerLimits& limits);
+                    const ProducerLimits& limits, FoldInto into = FoldInto::kRunningStats);
 
-  // Sets weight, bias or both; an absent one stays. Errors: STATE_FROZEN, PARAMETERS_ABSENT,
-  // PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE.
-  absl::Status SetParameters(std::optional<std::vector<float>> new_weight,
-                             std::optional<std::vector<float>> new_bias);
+  // What becomes of gradients that change nothing: kDuplicate, or an error. Nothing when they are
+  // to be applied. Errors: STATE_FROZEN, SEQUENCE_INVALID, PRODUCER_ID_INVALID, PARAMETERS_ABSENT,
+  // OPTIMIZER_ABSENT, GRADIENTS_MISSING, PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (under
+  // NonFinitePolicy::kRefuse; metadata field "grad_weight" or "grad_bias", index).
+  std::optional<absl::StatusOr<Disposition>> DecideGradients(
+      const Parameters& gradients, const ProducerSequence& producer) const;
 
-  // Back to RunningStats::Initial; producers stay. Errors: STATE_FROZEN, RUNNING_STATS_ABSENT.
+  // Steps the parameters that have a gradient by config.optimizer, rounds them to parameter_dtype,
+  // counts the step, and remembers the producer's sequence with it. Errors: PRODUCER_TABLE_FULL;
+  // NON_FINITE_VALUE when a step would make a parameter or a slot not finite (under kRefuse;
+  // metadata as DecideGradients).
+  // REQUIRES: DecideGradients(gradients, producer) gives nothing.
+  absl::Status ApplyGradients(const Parameters& gradients, const ProducerSequence& producer,
+                              absl::Time now, const ProducerLimits& limits);
+
+  // Sets weight, bias or both, rounded to parameter_dtype; an absent one stays, and so do the
+  // optimizer's slots. Errors: STATE_FROZEN, PARAMETERS_ABSENT, PARAMETERS_LENGTH_MISMATCH,
+  // NON_FINITE_VALUE.
+  absl::Status SetParameters(Parameters parameters);
+
+  // Back to RunningStats::Initial; producers and a calibration stay. Errors: STATE_FROZEN,
+  // RUNNING_STATS_ABSENT.
   absl::Status ResetRunningStats();
 
-  // Replaces the config. Errors: STATE_FROZEN, FIELD_IMMUTABLE, those of CheckNormConfig.
+  // Replaces the config; another algorithm of the optimizer, or none, begins with new slots and
+  // step 0. Errors: STATE_FROZEN, FIELD_IMMUTABLE, those of CheckNormConfig.
   absl::Status UpdateConfig(const NormConfig& new_config);
+
+  // Begins, commits (the running statistics become what was gathered) and forgets a calibration.
+  // Errors of each: STATE_FROZEN; of Begin: RUNNING_STATS_ABSENT, CALIBRATION_ACTIVE,
+  // FIELD_NOT_APPLICABLE (kPooled of kInstanceNorm); of Commit and Abort: CALIBRATION_NOT_ACTIVE;
+  // of Commit: CALIBRATION_EMPTY, NON_FINITE_VALUE (under kRefuse).
+  absl::Status BeginCalibration(CalibrationMethod method);
+  absl::Status CommitCalibration();
+  absl::Status AbortCalibration();
 
   // OK when `etag` is empty or this state's. Errors: ETAG_MISMATCH.
   absl::Status CheckEtag(absl::string_view etag) const;

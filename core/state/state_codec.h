@@ -11,12 +11,14 @@
 namespace normd {
 
 // The bytes of `state` as they lie on disk; the format stands in
-// proto/normd/storage/v1/state_record.proto.
+// proto/normd/storage/v1/state_record.proto. A state that format version 1 can hold (a BATCH_NORM
+// with float32 parameters, without optimizer and calibration) is written as that, byte for byte as
+// by servers of before; any other as version 2, which these refuse rather than lose a part of it.
 std::string EncodeState(const NormState& state);
 
 // The state of a record stored under `name` at `revision`. Errors: RECORD_DAMAGED (kDataLoss)
 // naming the state when the bytes are too short, fail their checksum, have a format version that
-// this server does not know, do not parse, or do not fit together.
+// this server does not know (it knows 1 and 2), do not parse, or do not fit together.
 absl::StatusOr<NormState> DecodeState(absl::string_view name, int64_t revision,
                                       absl::string_view data);
 

@@ -47,9 +47,9 @@ class StateStore {
 
   // Makes all changes or none; when it returns OK they survive a power loss. So that a commit of
   // unknown outcome can be tried again, a mutation counts as made when the record already has
-  // `revision` and `data`, or, for a delete, when nothing is there. A damaged record may be deleted,
-  // and replaced by who expects a revision: that one knows what it held, and the disk does not any
-  // more. Errors, all but the last with nothing changed:
+  // `revision` and `data`, or, for a delete, when nothing is there. A damaged record may be
+  // deleted, and replaced by who expects a revision: that one knows what it held, and the disk does
+  // not any more. Errors, all but the last with nothing changed:
   //   REVISION_CONFLICT when a record is not at its expected_revision (metadata "name");
   //   RECORD_DAMAGED when nothing is expected and what is there cannot be read (metadata "name");
   //   STORE_FULL (kResourceExhausted) when the disk has no space: reads go on, and the same commit

@@ -208,7 +208,7 @@ TEST_F(StateRegistryTest, SettingsMoveTheEtagAndFoldsDoNot) {
   EXPECT_EQ(Acquire("a")->Get()->Etag(), etag);
   clock_.Advance(absl::Seconds(5));
   ASSERT_TRUE(Submit("a", [](StateDraft& draft, absl::Time) {
-                return draft.MutableSettings().SetParameters(std::vector<float>{2}, std::nullopt);
+                return draft.MutableSettings().SetParameters({.weight = std::vector<double>{2}});
               }).ok());
   const std::shared_ptr<const NormState> state = Acquire("a")->Get();
   EXPECT_NE(state->Etag(), etag);

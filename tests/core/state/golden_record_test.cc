@@ -75,6 +75,94 @@ NormState PlainState() {
   return state;
 }
 
+// A layer norm in float64 that learns by Adam: every field of an optimizer and its slots that Adam
+// has.
+NormState AdamState() {
+  NormState state;
+  state.name = "golden/encoder.0/ln";
+  state.config = DefaultConfig(NormKind::kLayerNorm);
+  state.config.num_features = 2;
+  state.config.normalized_shape = {1, 2};
+  state.config.parameter_dtype = DataType::kFloat64;
+  state.config.optimizer = OptimizerConfig{.algorithm = OptimizerAlgorithm::kAdam,
+                                           .lr = 0.25,
+                                           .weight_decay = 0.125,
+                                           .beta1 = 0.75,
+                                           .beta2 = 0.5,
+                                           .eps = 1e-6,
+                                           .amsgrad = true,
+                                           .maximize = true};
+  state.weight = {0.1, -1e300};
+  state.bias = {1.0 / 3.0, -0.0};
+  state.weight_slots = {.step = 300, .first = {0.1, 0.2}, .second = {1, 2}, .third = {3, 4}};
+  state.bias_slots = {.step = 299, .first = {0.3, 0.4}, .second = {5, 6}, .third = {7, 8}};
+  state.optimizer_step = 301;
+  state.producers.Restore("learner",
+                          {.sequence = 301, .update_time = absl::FromUnixMicros(1700000001000001)});
+  state.revision = 302;
+  state.settings_revision = 302;
+  state.create_time = absl::FromUnixMicros(1700000000000007);
+  state.update_time = absl::FromUnixMicros(1700000002000003);
+  return state;
+}
+
+// A batch norm with an SGD that has stepped weight alone, and a calibration under way.
+NormState CalibratingState() {
+  NormState state;
+  state.name = "golden/layer2.0/bn1";
+  state.config = {.num_features = 2,
+                  .optimizer = OptimizerConfig{.algorithm = OptimizerAlgorithm::kSgd,
+                                               .lr = 0.5,
+                                               .momentum = 0.875,
+                                               .nesterov = true,
+                                               .weight_decay = 0.0625}};
+  state.weight = {1.5F, 0.1F};
+  state.bias = {0, 0};
+  state.running_stats = RunningStats::Initial(2);
+  state.weight_slots = {.step = 1, .first = {0.1, -0.2}};
+  state.optimizer_step = 1;
+  state.calibration = Calibration{.method = CalibrationMethod::kPooled,
+                                  .num_batches = 3,
+                                  .count = 96,
+                                  .mean = {0.1, -0.5},
+                                  .spread = {1e-3, 200}};
+  state.revision = 6;
+  state.settings_revision = 2;
+  state.create_time = absl::FromUnixMicros(1700000000000007);
+  state.update_time = absl::FromUnixMicros(1700000002000003);
+  return state;
+}
+
+NormState GroupNormState() {
+  NormState state;
+  state.name = "golden/gn";
+  state.config = DefaultConfig(NormKind::kGroupNorm);
+  state.config.num_features = 4;
+  state.config.num_groups = 2;
+  state.config.optimizer = OptimizerConfig{.algorithm = OptimizerAlgorithm::kSgd, .dampening = 0.5};
+  state.weight = {1, 2, 3, 4};
+  state.bias = {5, 6, 7, 8};
+  state.revision = 1;
+  state.settings_revision = 1;
+  state.create_time = absl::FromUnixMicros(1700000000000007);
+  state.update_time = state.create_time;
+  return state;
+}
+
+NormState RmsNormState() {
+  NormState state;
+  state.name = "golden/rms";
+  state.config = DefaultConfig(NormKind::kRmsNorm);
+  state.config.num_features = 3;
+  state.config.normalized_shape = {3};
+  state.weight = {1, 0.1F, -2};
+  state.revision = 1;
+  state.settings_revision = 1;
+  state.create_time = absl::FromUnixMicros(1700000000000007);
+  state.update_time = state.create_time;
+  return state;
+}
+
 void ExpectGolden(const std::string& file_name, const NormState& state) {
   const std::string record = GoldenRecord(file_name);
   const auto decoded = DecodeState(state.name, state.revision, record);
@@ -89,6 +177,20 @@ TEST(GoldenRecordTest, FullStateOfVersion1) {
 
 TEST(GoldenRecordTest, PlainStateOfVersion1) {
   ExpectGolden("state_record_v1_plain.hex", PlainState());
+}
+
+TEST(GoldenRecordTest, AdamOfVersion2) { ExpectGolden("state_record_v2_adam.hex", AdamState()); }
+
+TEST(GoldenRecordTest, CalibrationOfVersion2) {
+  ExpectGolden("state_record_v2_calibration.hex", CalibratingState());
+}
+
+TEST(GoldenRecordTest, GroupNormOfVersion2) {
+  ExpectGolden("state_record_v2_group_norm.hex", GroupNormState());
+}
+
+TEST(GoldenRecordTest, RmsNormOfVersion2) {
+  ExpectGolden("state_record_v2_rms_norm.hex", RmsNormState());
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "absl/base/casts.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "core/state/norm_state.h"
 
@@ -30,18 +31,44 @@ std::string Bits(const std::vector<From>& values) {
   return text;
 }
 
+inline std::string DescribeSlots(const OptimizerSlots& slots) {
+  return absl::StrCat(slots.step, " first ", Bits<uint64_t>(slots.first), "second ",
+                      Bits<uint64_t>(slots.second), "third ", Bits<uint64_t>(slots.third));
+}
+
 // Every part of `state` as text, floats bit by bit: equal texts, equal states.
 inline std::string Describe(const NormState& state) {
   std::string text = absl::StrCat("name ", state.name, "\n");
   const NormConfig& config = state.config;
   absl::StrAppend(
       &text, "kind ", static_cast<int>(config.kind), " num_features ", config.num_features, " eps ",
-      Bits<uint64_t>(std::vector<double>{config.eps}), "momentum ",
+      Bits<uint64_t>(std::vector<double>{config.eps}), "of_dtype ", config.eps_of_dtype,
+      " momentum ",
       config.momentum.has_value() ? Bits<uint64_t>(std::vector<double>{*config.momentum}) : "none ",
       "affine ", config.affine, " track ", config.track_running_stats, " correction ",
-      config.running_var_correction, " non_finite ", static_cast<int>(config.non_finite), "\n");
-  absl::StrAppend(&text, "weight ", Bits<uint32_t>(state.weight), "\n");
-  absl::StrAppend(&text, "bias ", Bits<uint32_t>(state.bias), "\n");
+      config.running_var_correction, " non_finite ", static_cast<int>(config.non_finite),
+      " normalized_shape ", absl::StrJoin(config.normalized_shape, ","), " num_groups ",
+      config.num_groups, " parameter_dtype ", static_cast<int>(config.parameter_dtype), "\n");
+  if (config.optimizer.has_value()) {
+    const OptimizerConfig& optimizer = *config.optimizer;
+    absl::StrAppend(&text, "optimizer ", static_cast<int>(optimizer.algorithm), " ",
+                    Bits<uint64_t>(std::vector<double>{
+                        optimizer.lr, optimizer.momentum, optimizer.dampening,
+                        optimizer.weight_decay, optimizer.beta1, optimizer.beta2, optimizer.eps}),
+                    optimizer.nesterov, optimizer.amsgrad, optimizer.maximize, "\n");
+  }
+  absl::StrAppend(&text, "weight ", Bits<uint64_t>(state.weight), "\n");
+  absl::StrAppend(&text, "bias ", Bits<uint64_t>(state.bias), "\n");
+  absl::StrAppend(&text, "weight slots ", DescribeSlots(state.weight_slots), "\n");
+  absl::StrAppend(&text, "bias slots ", DescribeSlots(state.bias_slots), "\n");
+  absl::StrAppend(&text, "optimizer_step ", state.optimizer_step, "\n");
+  if (state.calibration.has_value()) {
+    const Calibration& calibration = *state.calibration;
+    absl::StrAppend(&text, "calibration ", static_cast<int>(calibration.method), " batches ",
+                    calibration.num_batches, " count ", calibration.count, " mean ",
+                    Bits<uint64_t>(calibration.mean), "spread ", Bits<uint64_t>(calibration.spread),
+                    "\n");
+  }
   if (state.running_stats.has_value()) {
     absl::StrAppend(&text, "mean ", Bits<uint64_t>(state.running_stats->mean), "\n");
     absl::StrAppend(&text, "var ", Bits<uint64_t>(state.running_stats->var), "\n");

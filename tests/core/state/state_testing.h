@@ -29,9 +29,36 @@ inline Moments GoodBatch() { return {.count = 5, .mean = {10, -1}, .m2 = {10, 4}
 inline absl::StatusOr<Disposition> Train(NormState& state, const Moments& batch,
                                          const ProducerSequence& producer = {},
                                          absl::Time now = kCreateTime,
+                                         const ProducerLimits& limits = {},
+                                         FoldInto into = FoldInto::kRunningStats) {
+  if (const auto decided = state.Decide(batch, producer, into); decided.has_value()) {
+    return *decided;
+  }
+  if (absl::Status status = state.Fold(batch, producer, now, limits, into); !status.ok()) {
+    return status;
+  }
+  return Disposition::kApplied;
+}
+
+// Contributes one batch to the calibration under way.
+inline absl::StatusOr<Disposition> Contribute(NormState& state, const Moments& batch,
+                                              const ProducerSequence& producer = {},
+                                              absl::Time now = kCreateTime,
+                                              const ProducerLimits& limits = {}) {
+  return Train(state, batch, producer, now, limits, FoldInto::kCalibration);
+}
+
+// Decides gradients and applies what is to be applied.
+inline absl::StatusOr<Disposition> Learn(NormState& state, const Parameters& gradients,
+                                         const ProducerSequence& producer = {},
+                                         absl::Time now = kCreateTime,
                                          const ProducerLimits& limits = {}) {
-  if (const auto decided = state.Decide(batch, producer); decided.has_value()) return *decided;
-  if (absl::Status status = state.Fold(batch, producer, now, limits); !status.ok()) return status;
+  if (const auto decided = state.DecideGradients(gradients, producer); decided.has_value()) {
+    return *decided;
+  }
+  if (absl::Status status = state.ApplyGradients(gradients, producer, now, limits); !status.ok()) {
+    return status;
+  }
   return Disposition::kApplied;
 }
 

@@ -198,8 +198,8 @@ std::vector<RefusedCase> RefusedCases() {
        .batch = {}},
       {.name = "NotFinite",
        .reason = Reason::kNonFiniteValue,
-       .message = "moments at channel 1 are mean nan and m2 0, expected those of finite "
-                  "float32 values",
+       .message = "moments at channel 1 are mean nan and m2 0 of 4 values, expected "
+                  "|mean| <= 1e150 and m2 / count <= 1e300",
        .batch = {.count = 4, .mean = {1, kNan}, .m2 = {0, 0}}},
   };
 }
@@ -252,6 +252,60 @@ TEST(TrainTest, UnderPropagateWhatIsNotFiniteIsFolded) {
   EXPECT_TRUE(std::isnan(state.running_stats->mean[0]));
   EXPECT_TRUE(std::isnan(state.running_stats->var[0]));
   EXPECT_DOUBLE_EQ(state.running_stats->mean[1], 0.2);
+}
+
+// The statistics of a state without running statistics are not looked at: they may be of sets that
+// are no channels.
+TEST(TrainTest, KindsThatNeverTrackTakeAnyMoments) {
+  NormConfig layer_norm = DefaultConfig(NormKind::kLayerNorm);
+  layer_norm.normalized_shape = {2};
+  NormConfig group_norm = DefaultConfig(NormKind::kGroupNorm);
+  group_norm.num_groups = 1;
+  NormConfig rms_norm = DefaultConfig(NormKind::kRmsNorm);
+  rms_norm.normalized_shape = {2};
+  for (const NormConfig& config :
+       {layer_norm, group_norm, rms_norm, DefaultConfig(NormKind::kInstanceNorm)}) {
+    NormState state = NewState(config);
+    const std::string before = EncodeState(state);
+    const Moments three_sets = {.count = 2, .mean = {1, 2, kNan}, .m2 = {1, 1, kNan}};
+    EXPECT_EQ(Train(state, three_sets, {"p", 1}).value(), Disposition::kApplied);
+    EXPECT_EQ(Train(state, {.count = 2}).value(), Disposition::kApplied);
+    EXPECT_EQ(EncodeState(state), before);
+  }
+}
+
+TEST(TrainTest, OneValuePerSetIsRefusedByKind) {
+  NormConfig layer_norm = DefaultConfig(NormKind::kLayerNorm);
+  layer_norm.normalized_shape = {2};
+  NormConfig group_norm = DefaultConfig(NormKind::kGroupNorm);
+  group_norm.num_groups = 2;
+  NormConfig instance_norm = DefaultConfig(NormKind::kInstanceNorm);
+  const Moments one_sample = {.count = 1, .mean = {1, 2}, .m2 = {0, 0}};
+  const Moments two_samples = {.count = 1, .mean = {1, 2, 3, 4}, .m2 = {0, 0, 0, 0}};
+  NormState layer_state = NewState(layer_norm);
+  EXPECT_TRUE(Train(layer_state, one_sample).ok());
+  NormState group_state = NewState(group_norm);
+  EXPECT_THAT(Train(group_state, one_sample),
+              IsError(Reason::kOneValuePerChannel,
+                      "Expected more than 1 value per channel when training, got 1"));
+  EXPECT_TRUE(Train(group_state, two_samples).ok());
+  NormState instance_state = NewState(instance_norm);
+  for (const Moments& moments : {one_sample, two_samples}) {
+    EXPECT_THAT(Train(instance_state, moments),
+                IsError(Reason::kOneValuePerChannel,
+                        "Expected more than 1 spatial element when training, got 1"));
+  }
+}
+
+TEST(TrainTest, TrackedInstanceNormFoldsAndNeverCounts) {
+  NormConfig config = DefaultConfig(NormKind::kInstanceNorm);
+  config.track_running_stats = true;
+  NormState state = NewState(config);
+  EXPECT_EQ(Train(state, GoodBatch(), {"p", 1}).value(), Disposition::kApplied);
+  EXPECT_EQ(Train(state, GoodBatch(), {"p", 1}).value(), Disposition::kDuplicate);
+  EXPECT_THAT(state.running_stats->mean, ElementsAre(DoubleEq(1), DoubleEq(-0.1)));
+  EXPECT_THAT(state.running_stats->var, ElementsAre(DoubleEq(0.9 + 0.25), DoubleEq(1)));
+  EXPECT_EQ(state.num_batches_tracked(), 0);
 }
 
 }  // namespace
