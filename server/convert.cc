@@ -1,6 +1,5 @@
 #include "server/convert.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -8,16 +7,15 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/types/span.h"
 #include "core/base/error.h"
-#include "core/base/limits.h"
 #include "core/base/names.h"
 #include "core/base/status_macros.h"
 #include "google/protobuf/util/time_util.h"
+#include "server/convert_config.h"
 
 namespace normd {
 namespace {
-
-constexpr double kDefaultMomentum = 0.1;
 
 absl::StatusOr<DataType> DataTypeFromWire(v1::DataType dtype) {
   switch (dtype) {
@@ -50,52 +48,72 @@ absl::StatusOr<Layout> LayoutFromWire(v1::Layout layout) {
   }
 }
 
-absl::StatusOr<NonFinitePolicy> NonFiniteFromWire(v1::NormConfig::NonFinite non_finite) {
-  switch (non_finite) {
-    case v1::NormConfig::NON_FINITE_UNSPECIFIED:
-    case v1::NormConfig::REFUSE:
-      return NonFinitePolicy::kRefuse;
-    case v1::NormConfig::PROPAGATE:
-      return NonFinitePolicy::kPropagate;
-    default:
-      return MakeError(Reason::kNonFinitePolicyUnknown,
-                       absl::StrCat("non_finite is ", static_cast<int>(non_finite),
-                                    ", expected REFUSE (1) or PROPAGATE (2)"),
-                       {{"field", "config.non_finite"}});
-  }
-}
-
-std::optional<double> MomentumFromWire(const v1::NormConfig& config) {
-  if (config.averaging_case() == v1::NormConfig::kMomentum) return config.momentum();
-  if (config.cumulative_average()) return std::nullopt;
-  return kDefaultMomentum;
+// The shape of weight and bias.
+absl::Span<const int64_t> WeightShape(const NormConfig& config) {
+  return config.normalized_shape.empty() ? absl::MakeConstSpan(&config.num_features, 1)
+                                         : absl::MakeConstSpan(config.normalized_shape);
 }
 
 template <typename T>
-void TensorToWire(DataType dtype, const std::vector<T>& values, v1::Tensor& wire) {
+void TensorToWire(DataType dtype, absl::Span<const int64_t> shape, const std::vector<T>& values,
+                  v1::Tensor& wire) {
   wire.set_dtype(static_cast<v1::DataType>(dtype));
-  wire.add_shape(static_cast<int64_t>(values.size()));
+  wire.mutable_shape()->Add(shape.begin(), shape.end());
   wire.set_layout(v1::CHANNELS_FIRST);
   wire.set_data(values.data(), values.size() * sizeof(T));
 }
 
-void ConfigToWire(const NormConfig& config, v1::NormConfig& wire) {
-  wire.set_kind(static_cast<v1::NormConfig::Kind>(config.kind));
-  wire.set_num_features(config.num_features);
-  wire.set_eps(config.eps);
-  if (config.momentum.has_value()) {
-    wire.set_momentum(*config.momentum);
-  } else {
-    wire.set_cumulative_average(true);
-  }
-  wire.set_affine(config.affine);
-  wire.set_track_running_stats(config.track_running_stats);
-  wire.set_running_var_correction(config.running_var_correction);
-  wire.set_non_finite(static_cast<v1::NormConfig::NonFinite>(config.non_finite));
+template <typename T>
+std::vector<double> ToDoubles(const TensorView& tensor) {
+  const auto* first = reinterpret_cast<const T*>(tensor.data().data());
+  return std::vector<double>(first, first + tensor.num_elements());
 }
 
-std::vector<float> ToFloat(const std::vector<double>& values) {
-  return std::vector<float>(values.begin(), values.end());
+// The values in row-major order. `field` stands in errors.
+absl::StatusOr<std::vector<double>> VectorFromWire(absl::string_view field,
+                                                   const v1::Tensor& tensor) {
+  const absl::StatusOr<TensorView> view = TensorFromWire(tensor);
+  if (!view.ok()) return Prefixed(view.status(), absl::StrCat(field, ": "));
+  switch (view->dtype()) {
+    case DataType::kFloat32:
+      return ToDoubles<float>(*view);
+    case DataType::kFloat64:
+      return ToDoubles<double>(*view);
+    default:
+      return MakeError(Reason::kParameterDtypeInvalid,
+                       absl::StrCat(field, " has dtype ", DataTypeName(view->dtype()),
+                                    ", expected FLOAT32 or FLOAT64"),
+                       {{"field", field}});
+  }
+}
+
+absl::Status CheckVectorShape(absl::string_view field, const v1::Tensor& tensor,
+                              const NormConfig& config) {
+  const absl::Span<const int64_t> shape = tensor.shape();
+  const absl::Span<const int64_t> weight_shape = WeightShape(config);
+  if (shape.size() == 1 || shape == weight_shape) return absl::OkStatus();
+  return MakeError(
+      Reason::kParametersLengthMismatch,
+      absl::StrCat(
+          field, " has shape ", ShapeToString(shape), ", expected ",
+          weight_shape.size() == 1 ? "" : absl::StrCat(ShapeToString(weight_shape), " or "),
+          "one axis"),
+      {{"field", field}});
+}
+
+// Both of the above.
+absl::StatusOr<std::vector<double>> CheckedVectorFromWire(absl::string_view field,
+                                                          const v1::Tensor& tensor,
+                                                          const NormConfig& config) {
+  NORMD_ASSIGN_OR_RETURN(std::vector<double> values, VectorFromWire(field, tensor));
+  NORMD_RETURN_IF_ERROR(CheckVectorShape(field, tensor, config));
+  return values;
+}
+
+void CalibrationToWire(const Calibration& calibration, v1::Calibration& wire) {
+  wire.set_method(static_cast<v1::Calibration::Method>(calibration.method));
+  wire.set_num_batches(calibration.num_batches);
+  wire.set_count(calibration.count);
 }
 
 }  // namespace
@@ -104,6 +122,14 @@ absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor) {
   NORMD_ASSIGN_OR_RETURN(const DataType dtype, DataTypeFromWire(tensor.dtype()));
   NORMD_ASSIGN_OR_RETURN(const Layout layout, LayoutFromWire(tensor.layout()));
   return TensorView::Create(dtype, layout, tensor.shape(), tensor.data());
+}
+
+char* MakeTensorLike(const v1::Tensor& like, v1::Tensor& tensor) {
+  tensor.set_dtype(like.dtype());
+  *tensor.mutable_shape() = like.shape();
+  tensor.set_layout(like.layout());
+  tensor.mutable_data()->resize(like.data().size());
+  return tensor.mutable_data()->data();
 }
 
 Moments MomentsFromWire(const v1::Moments& moments) {
@@ -133,100 +159,21 @@ absl::StatusOr<Durability> DurabilityFromWire(v1::Durability durability) {
   }
 }
 
-absl::StatusOr<NormConfig> ConfigFromWire(const v1::NormConfig& config) {
-  NormConfig result;
-  if (config.kind() < v1::NormConfig::BATCH_NORM || config.kind() > v1::NormConfig::RMS_NORM) {
-    return MakeError(
-        Reason::kKindUnknown,
-        absl::StrCat("kind is ", static_cast<int>(config.kind()), ", expected BATCH_NORM (1)"),
-        {{"field", "config.kind"}});
-  }
-  result.kind = static_cast<NormKind>(config.kind());
-  result.num_features = config.num_features();
-  if (config.has_eps()) result.eps = config.eps();
-  result.momentum = MomentumFromWire(config);
-  if (config.has_affine()) result.affine = config.affine();
-  if (config.has_track_running_stats()) result.track_running_stats = config.track_running_stats();
-  if (config.has_running_var_correction()) {
-    result.running_var_correction = config.running_var_correction();
-  }
-  NORMD_ASSIGN_OR_RETURN(result.non_finite, NonFiniteFromWire(config.non_finite()));
-  return result;
-}
-
-absl::StatusOr<NormConfig> UpdatedConfig(const NormConfig& current, const v1::NormConfig& wire,
-                                         const google::protobuf::FieldMask& mask) {
-  constexpr absl::string_view kExpected =
-      "expected config.eps, config.momentum, config.cumulative_average, "
-      "config.running_var_correction or config.non_finite";
-  if (mask.paths().empty()) {
-    return MakeError(Reason::kUpdateMaskInvalid, absl::StrCat("update_mask is empty, ", kExpected),
-                     {{"field", "update_mask"}});
-  }
-  NormConfig result = current;
-  for (const std::string& path : mask.paths()) {
-    if (path == "config.eps") {
-      result.eps = wire.has_eps() ? wire.eps() : NormConfig().eps;
-    } else if (path == "config.momentum" || path == "config.cumulative_average") {
-      result.momentum = MomentumFromWire(wire);
-    } else if (path == "config.running_var_correction") {
-      result.running_var_correction =
-          wire.has_running_var_correction() ? wire.running_var_correction() : 1;
-    } else if (path == "config.non_finite") {
-      NORMD_ASSIGN_OR_RETURN(result.non_finite, NonFiniteFromWire(wire.non_finite()));
-    } else if (path == "name" || path == "config.kind" || path == "config.num_features" ||
-               path == "config.affine" || path == "config.track_running_stats") {
-      return MakeError(Reason::kFieldImmutable,
-                       absl::StrCat(path, " is fixed at creation, ", kExpected), {{"field", path}});
-    } else {
-      return MakeError(Reason::kUpdateMaskInvalid,
-                       absl::StrCat("update_mask has the path '", path, "', ", kExpected),
-                       {{"field", "update_mask"}, {"path", path}});
-    }
-  }
-  return result;
-}
-
-absl::StatusOr<std::vector<double>> VectorFromWire(absl::string_view field,
-                                                   const v1::Tensor& tensor) {
-  const absl::StatusOr<TensorView> view = TensorFromWire(tensor);
-  if (!view.ok()) return Prefixed(view.status(), absl::StrCat(field, ": "));
-  if (view->rank() != 1) {
-    return MakeError(
-        Reason::kParametersLengthMismatch,
-        absl::StrCat(field, " has shape ", ShapeToString(view->shape()), ", expected one axis"),
-        {{"field", field}});
-  }
-  switch (view->dtype()) {
-    case DataType::kFloat32: {
-      const auto* first = reinterpret_cast<const float*>(view->data().data());
-      return std::vector<double>(first, first + view->num_elements());
-    }
-    case DataType::kFloat64: {
-      const auto* first = reinterpret_cast<const double*>(view->data().data());
-      return std::vector<double>(first, first + view->num_elements());
-    }
-    default:
-      return MakeError(Reason::kDtypeNotImplemented,
-                       absl::StrCat(field, " has dtype ", DataTypeName(view->dtype()),
-                                    ", which is not implemented, expected FLOAT32 or FLOAT64"),
-                       {{"field", field}});
-  }
-}
-
-absl::StatusOr<InitialValues> InitialValuesFromWire(const v1::State& state) {
+absl::StatusOr<InitialValues> InitialValuesFromWire(const v1::State& state,
+                                                    const NormConfig& config) {
   InitialValues values;
-  NORMD_RETURN_IF_ERROR(ParametersFromWire(state.parameters(), values.weight, values.bias));
+  NORMD_ASSIGN_OR_RETURN(values.parameters, ParametersFromWire(state.parameters()));
+  NORMD_RETURN_IF_ERROR(CheckParameterShapes(state.parameters(), config));
   if (state.has_running_stats()) {
     const v1::RunningStats& wire = state.running_stats();
-    const auto length =
-        static_cast<size_t>(std::clamp<int64_t>(state.config().num_features(), 0, kNumFeaturesMax));
-    RunningStats stats = RunningStats::Initial(static_cast<int64_t>(length));
+    RunningStats stats = RunningStats::Initial(config.num_features);
     if (wire.has_running_mean()) {
-      NORMD_ASSIGN_OR_RETURN(stats.mean, VectorFromWire("running_mean", wire.running_mean()));
+      NORMD_ASSIGN_OR_RETURN(stats.mean,
+                             CheckedVectorFromWire("running_mean", wire.running_mean(), config));
     }
     if (wire.has_running_var()) {
-      NORMD_ASSIGN_OR_RETURN(stats.var, VectorFromWire("running_var", wire.running_var()));
+      NORMD_ASSIGN_OR_RETURN(stats.var,
+                             CheckedVectorFromWire("running_var", wire.running_var(), config));
     }
     stats.num_batches_tracked = wire.num_batches_tracked();
     values.running_stats = std::move(stats);
@@ -234,20 +181,49 @@ absl::StatusOr<InitialValues> InitialValuesFromWire(const v1::State& state) {
   return values;
 }
 
-absl::Status ParametersFromWire(const v1::Parameters& parameters,
-                                std::optional<std::vector<float>>& weight,
-                                std::optional<std::vector<float>>& bias) {
+absl::StatusOr<Parameters> GradientsFromWire(const v1::ApplyGradientsRequest& request,
+                                             const NormConfig& config) {
+  Parameters gradients;
+  if (request.has_grad_weight()) {
+    NORMD_ASSIGN_OR_RETURN(gradients.weight,
+                           CheckedVectorFromWire("grad_weight", request.grad_weight(), config));
+  }
+  if (request.has_grad_bias()) {
+    NORMD_ASSIGN_OR_RETURN(gradients.bias,
+                           CheckedVectorFromWire("grad_bias", request.grad_bias(), config));
+  }
+  return gradients;
+}
+
+absl::StatusOr<Parameters> ParametersFromWire(const v1::Parameters& parameters) {
+  Parameters values;
   if (parameters.has_weight()) {
-    NORMD_ASSIGN_OR_RETURN(const std::vector<double> values,
-                           VectorFromWire("weight", parameters.weight()));
-    weight = ToFloat(values);
+    NORMD_ASSIGN_OR_RETURN(values.weight, VectorFromWire("weight", parameters.weight()));
   }
   if (parameters.has_bias()) {
-    NORMD_ASSIGN_OR_RETURN(const std::vector<double> values,
-                           VectorFromWire("bias", parameters.bias()));
-    bias = ToFloat(values);
+    NORMD_ASSIGN_OR_RETURN(values.bias, VectorFromWire("bias", parameters.bias()));
+  }
+  return values;
+}
+
+absl::Status CheckParameterShapes(const v1::Parameters& parameters, const NormConfig& config) {
+  if (parameters.has_weight()) {
+    NORMD_RETURN_IF_ERROR(CheckVectorShape("weight", parameters.weight(), config));
+  }
+  if (parameters.has_bias()) {
+    NORMD_RETURN_IF_ERROR(CheckVectorShape("bias", parameters.bias(), config));
   }
   return absl::OkStatus();
+}
+
+void ParameterToWire(const std::vector<double>& values, const NormConfig& config,
+                     v1::Tensor& wire) {
+  if (config.parameter_dtype == DataType::kFloat64) {
+    TensorToWire(DataType::kFloat64, WeightShape(config), values, wire);
+  } else {
+    TensorToWire(DataType::kFloat32, WeightShape(config),
+                 std::vector<float>(values.begin(), values.end()), wire);
+  }
 }
 
 absl::StatusOr<bool> IsFullView(v1::StateView view, bool unspecified_is_full) {
@@ -270,15 +246,20 @@ void StateToWire(const NormState& state, bool full, v1::State& wire) {
   wire.set_name(state.name);
   ConfigToWire(state.config, *wire.mutable_config());
   if (full && state.config.affine) {
-    TensorToWire(DataType::kFloat32, state.weight, *wire.mutable_parameters()->mutable_weight());
-    TensorToWire(DataType::kFloat32, state.bias, *wire.mutable_parameters()->mutable_bias());
+    ParameterToWire(state.weight, state.config, *wire.mutable_parameters()->mutable_weight());
+    if (HasBias(state.config)) {
+      ParameterToWire(state.bias, state.config, *wire.mutable_parameters()->mutable_bias());
+    }
   }
   if (state.running_stats.has_value()) {
     v1::RunningStats& stats = *wire.mutable_running_stats();
     stats.set_num_batches_tracked(state.running_stats->num_batches_tracked);
     if (full) {
-      TensorToWire(DataType::kFloat64, state.running_stats->mean, *stats.mutable_running_mean());
-      TensorToWire(DataType::kFloat64, state.running_stats->var, *stats.mutable_running_var());
+      const absl::Span<const int64_t> shape = WeightShape(state.config);
+      TensorToWire(DataType::kFloat64, shape, state.running_stats->mean,
+                   *stats.mutable_running_mean());
+      TensorToWire(DataType::kFloat64, shape, state.running_stats->var,
+                   *stats.mutable_running_var());
     }
   }
   wire.set_frozen(state.frozen);
@@ -290,6 +271,10 @@ void StateToWire(const NormState& state, bool full, v1::State& wire) {
   *wire.mutable_update_time() =
       TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(state.update_time));
   wire.set_producer_count(static_cast<int64_t>(state.producers.entries().size()));
+  wire.set_optimizer_step(state.optimizer_step);
+  if (state.calibration.has_value()) {
+    CalibrationToWire(*state.calibration, *wire.mutable_calibration());
+  }
 }
 
 std::string PageTokenToWire(absl::string_view prefix, absl::string_view after) {

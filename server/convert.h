@@ -12,18 +12,22 @@
 #include "core/registry/state_change.h"
 #include "core/state/norm_state.h"
 #include "core/tensor/tensor_view.h"
-#include "google/protobuf/field_mask.pb.h"
 #include "normd/v1/normalization_service.pb.h"
 #include "normd/v1/state.pb.h"
 #include "normd/v1/state_service.pb.h"
 #include "normd/v1/tensor.pb.h"
 
-// The one place where the wire's messages become core's values and back.
+// The one place, with convert_config.h, where the wire's messages become core's values and back.
 namespace normd {
 
-// A view of `tensor`, which must outlive it. Errors: DTYPE_UNKNOWN, LAYOUT_UNKNOWN, and those of
+// A view of `tensor`, which must outlive it. Its bytes are a std::string's, in the string itself or
+// on the heap, and so aligned to every dtype. Errors: DTYPE_UNKNOWN, LAYOUT_UNKNOWN, and those of
 // TensorView::Create.
 absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor);
+
+// Makes `tensor` one of dtype, shape and layout of `like`, and returns its bytes, aligned as above,
+// to be filled.
+char* MakeTensorLike(const v1::Tensor& like, v1::Tensor& tensor);
 
 Moments MomentsFromWire(const v1::Moments& moments);
 void MomentsToWire(const Moments& moments, v1::Moments& wire);
@@ -31,25 +35,19 @@ void MomentsToWire(const Moments& moments, v1::Moments& wire);
 // Errors: DURABILITY_UNKNOWN.
 absl::StatusOr<Durability> DurabilityFromWire(v1::Durability durability);
 
-// The config with every default filled in, ranges not yet checked. Errors: KIND_UNKNOWN,
-// NON_FINITE_POLICY_UNKNOWN.
-absl::StatusOr<NormConfig> ConfigFromWire(const v1::NormConfig& config);
+// What CreateState, SetParameters and ApplyGradients give: FLOAT32 or FLOAT64, with one axis or in
+// the shape of the weight; how many values there are is not checked. Errors: those of
+// TensorFromWire, DTYPE_NOT_IMPLEMENTED, PARAMETERS_LENGTH_MISMATCH (the shape).
+absl::StatusOr<InitialValues> InitialValuesFromWire(const v1::State& state,
+                                                    const NormConfig& config);
+absl::StatusOr<Parameters> GradientsFromWire(const v1::ApplyGradientsRequest& request,
+                                             const NormConfig& config);
+// The values alone, and the check of their shapes once the config is known.
+absl::StatusOr<Parameters> ParametersFromWire(const v1::Parameters& parameters);
+absl::Status CheckParameterShapes(const v1::Parameters& parameters, const NormConfig& config);
 
-// `current` with the fields that `mask` names taken from `wire`. Errors: UPDATE_MASK_INVALID,
-// FIELD_IMMUTABLE, NON_FINITE_POLICY_UNKNOWN.
-absl::StatusOr<NormConfig> UpdatedConfig(const NormConfig& current, const v1::NormConfig& wire,
-                                         const google::protobuf::FieldMask& mask);
-
-// A parameter or buffer: FLOAT32 or FLOAT64, rank 1. `field` stands in errors. Errors: those of
-// TensorFromWire, DTYPE_NOT_IMPLEMENTED, PARAMETERS_LENGTH_MISMATCH (rank).
-absl::StatusOr<std::vector<double>> VectorFromWire(absl::string_view field,
-                                                   const v1::Tensor& tensor);
-
-// What a CreateState or SetParameters gives. Errors: those of VectorFromWire.
-absl::StatusOr<InitialValues> InitialValuesFromWire(const v1::State& state);
-absl::Status ParametersFromWire(const v1::Parameters& parameters,
-                                std::optional<std::vector<float>>& weight,
-                                std::optional<std::vector<float>>& bias);
+// A parameter or gradient of `config`, rounded to parameter_dtype, in the shape of the weight.
+void ParameterToWire(const std::vector<double>& values, const NormConfig& config, v1::Tensor& wire);
 
 // Whether a view is FULL; `unspecified_is_full` is the method's default. Errors: VIEW_UNKNOWN.
 absl::StatusOr<bool> IsFullView(v1::StateView view, bool unspecified_is_full);

@@ -10,22 +10,29 @@
 
 namespace normd {
 
-// The data methods. Those that carry tensors take raw bytes and go to a MessageHandler; what is not
-// built yet answers METHOD_NOT_IMPLEMENTED.
+// The data methods: each takes raw bytes and goes to a MessageHandler.
 class NormalizationService final
     : public v1::NormalizationService::WithRawCallbackMethod_Train<
           v1::NormalizationService::WithRawCallbackMethod_StreamTrain<
               v1::NormalizationService::WithRawCallbackMethod_Normalize<
                   v1::NormalizationService::WithRawCallbackMethod_StreamNormalize<
-                      v1::NormalizationService::WithCallbackMethod_Backward<
-                          v1::NormalizationService::WithCallbackMethod_StreamBackward<
-                              v1::NormalizationService::WithCallbackMethod_ApplyGradients<
+                      v1::NormalizationService::WithRawCallbackMethod_Backward<
+                          v1::NormalizationService::WithRawCallbackMethod_StreamBackward<
+                              v1::NormalizationService::WithRawCallbackMethod_ApplyGradients<
                                   v1::NormalizationService::Service>>>>>>> {
  public:
+  // The work behind the methods.
+  struct Handlers {
+    MessageHandler* train = nullptr;
+    MessageHandler* normalize = nullptr;
+    MessageHandler* backward = nullptr;
+    MessageHandler* apply_gradients = nullptr;
+  };
+
   // Everything passed in outlives the service.
-  NormalizationService(MessageHandler* train, MessageHandler* normalize,
-                       const StreamLimits& stream_limits, CallSet* streams)
-      : train_(train), normalize_(normalize), stream_limits_(stream_limits), streams_(streams) {}
+  NormalizationService(const Handlers& handlers, const StreamLimits& stream_limits,
+                       CallSet* streams)
+      : handlers_(handlers), stream_limits_(stream_limits), streams_(streams) {}
 
   grpc::ServerUnaryReactor* Train(grpc::CallbackServerContext* context,
                                   const grpc::ByteBuffer* request,
@@ -38,17 +45,16 @@ class NormalizationService final
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamNormalize(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Backward(grpc::CallbackServerContext* context,
-                                     const v1::BackwardRequest* request,
-                                     v1::BackwardResponse* response) override;
-  grpc::ServerBidiReactor<v1::BackwardRequest, v1::BackwardResponse>* StreamBackward(
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamBackward(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* ApplyGradients(grpc::CallbackServerContext* context,
-                                           const v1::ApplyGradientsRequest* request,
-                                           v1::ApplyGradientsResponse* response) override;
+                                           const grpc::ByteBuffer* request,
+                                           grpc::ByteBuffer* response) override;
 
  private:
-  MessageHandler* const train_;
-  MessageHandler* const normalize_;
+  const Handlers handlers_;
   const StreamLimits stream_limits_;
   CallSet* const streams_;
 };

@@ -1,27 +1,23 @@
 #ifndef NORMD_SERVER_NORMALIZE_HANDLER_H_
 #define NORMD_SERVER_NORMALIZE_HANDLER_H_
 
-#include <cstdint>
 #include <memory>
 
-#include "core/registry/state_registry.h"
+#include "server/data_call.h"
 #include "server/message_handler.h"
 
 namespace normd {
 
-// The work behind Normalize and StreamNormalize: eval mode from the published value of a state.
-// Thread-safe.
+// The work behind Normalize and StreamNormalize: eval mode from the published value of a state, on
+// the thread that brings the batch. Thread-safe.
 class NormalizeHandler final : public MessageHandler {
  public:
-  // `registry` outlives the handler and every call.
-  NormalizeHandler(StateRegistry* registry, int64_t message_bytes_max)
-      : registry_(registry), message_bytes_max_(message_bytes_max) {}
+  explicit NormalizeHandler(const DataContext& context) : context_(context) {}
 
   void Handle(const grpc::ByteBuffer& request, std::shared_ptr<MessageCall> call) override;
 
  private:
-  StateRegistry* const registry_;
-  const int64_t message_bytes_max_;
+  const DataContext context_;
 };
 
 }  // namespace normd

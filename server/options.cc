@@ -1,8 +1,10 @@
 #include "server/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -53,9 +55,10 @@ class Parser {
  public:
   Parser()
       : app_(
-            "normd keeps named normalization states: it learns running statistics from streamed\n"
-            "mini-batches as PyTorch's BatchNorm does, keeps them safe on disk, and serves\n"
-            "eval-mode normalization from them.") {
+            "normd keeps named normalization states (Batch, Layer, Group, Instance, RMS norm): it\n"
+            "learns running statistics from streamed mini-batches, and weight and bias from\n"
+            "gradients, as PyTorch does, keeps them safe on disk, and serves eval-mode\n"
+            "normalization from them.") {
     app_.footer(kFooter);
     app_.set_version_flag("--version", kVersion);
     app_.set_config("--flagfile", "", "Read flags from this file; the command line wins")
@@ -188,6 +191,10 @@ void AddFlags(Parser& parser, ServerOptions& options) {
   parser.AddDuration("--producer-age-max", options.producer_age_max, absl::Hours(24 * 365),
                      "A producer silent for longer may be forgotten to make room");
 
+  parser.Group("Computing");
+  parser.AddCount("--compute-threads", options.compute_threads, 1, kComputeThreadsMax,
+                  "Threads that share the work on a large batch; by default one a core");
+
   parser.Group("Limits");
   parser.AddBytes(
       "--message-bytes-max", options.message_bytes_max, kMessageBytesMin, kMessageBytesMax,
@@ -209,6 +216,10 @@ void AddFlags(Parser& parser, ServerOptions& options) {
 }
 
 }  // namespace
+
+int64_t DefaultComputeThreads() {
+  return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kComputeThreadsMax);
+}
 
 std::variant<ServerOptions, ExitNow> ParseOptions(int argc, const char* const* argv) {
   ServerOptions options;

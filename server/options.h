@@ -11,6 +11,9 @@
 
 namespace normd {
 
+// As many as the machine has cores for this process, within the flag's range.
+int64_t DefaultComputeThreads();
+
 // Everything a server is told, by flags.
 struct ServerOptions {
   enum class Store { kRocksdb, kMemory };
@@ -30,6 +33,8 @@ struct ServerOptions {
   int64_t store_write_buffer_bytes = kDefaultStoreWriteBufferBytes;
   int64_t store_cache_bytes = kDefaultStoreCacheBytes;
   int64_t store_reserved_bytes = kDefaultStoreReservedBytes;
+
+  int64_t compute_threads = DefaultComputeThreads();
 
   int64_t message_bytes_max = kDefaultMessageBytes;
   int64_t streams_max = kDefaultStreams;

@@ -17,11 +17,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/parallel.h"
 #include "core/base/status_macros.h"
 #include "core/registry/state_registry.h"
 #include "core/store/memory_state_store.h"
 #include "core/store/rocksdb_state_store.h"
+#include "server/apply_gradients_handler.h"
+#include "server/backward_handler.h"
 #include "server/call_set.h"
+#include "server/data_call.h"
 #include "server/log.h"
 #include "server/normalization_service.h"
 #include "server/normalize_handler.h"
@@ -129,12 +133,21 @@ class RunningServer final : public Server {
                   store_.get(), clock, &observer_),
         streams_(options.streams_max),
         watches_(options.watches_max),
-        train_(&registry_,
-               {.producers_max = options.producers_max, .age_max = options.producer_age_max},
-               options.message_bytes_max),
-        normalize_(&registry_, options.message_bytes_max),
+        runner_(MakeParallelRunner(static_cast<int>(options.compute_threads))),
+        data_context_({.registry = &registry_,
+                       .runner = runner_.get(),
+                       .producer_limits = {.producers_max = options.producers_max,
+                                           .age_max = options.producer_age_max},
+                       .message_bytes_max = options.message_bytes_max}),
+        train_(data_context_),
+        normalize_(data_context_),
+        backward_(data_context_),
+        apply_gradients_(data_context_),
         normalization_service_(
-            &train_, &normalize_,
+            {.train = &train_,
+             .normalize = &normalize_,
+             .backward = &backward_,
+             .apply_gradients = &apply_gradients_},
             {.messages_max = options.stream_messages_max, .bytes_max = options.stream_bytes_max},
             &streams_),
         state_service_({.page_size_max = options.page_size_max,
@@ -229,8 +242,12 @@ class RunningServer final : public Server {
   StateRegistry registry_;
   CallSet streams_;
   CallSet watches_;
+  std::unique_ptr<ParallelRunner> runner_;
+  const DataContext data_context_;
   TrainHandler train_;
   NormalizeHandler normalize_;
+  BackwardHandler backward_;
+  ApplyGradientsHandler apply_gradients_;
   NormalizationService normalization_service_;
   StateService state_service_;
   std::unique_ptr<grpc::Server> server_;

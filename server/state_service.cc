@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/strings/str_cat.h"
@@ -13,6 +11,7 @@
 #include "core/base/names.h"
 #include "core/base/status_macros.h"
 #include "server/convert.h"
+#include "server/convert_config.h"
 #include "server/grpc_status.h"
 #include "server/watch_stream.h"
 
@@ -25,13 +24,14 @@ using Edit = absl::AnyInvocable<absl::Status(StateDraft&, absl::Time)>;
 // `edit` for a state that must be there and, when `etag` is not empty, have it.
 template <typename F>
 Edit EditExisting(const std::string& name, const std::string& etag, F edit) {
-  return [name, etag, edit = std::move(edit)](StateDraft& draft, absl::Time) -> absl::Status {
-    const NormState* state = draft.Get();
-    if (state == nullptr) return StateNotFound(name);
-    absl::Status status = state->CheckEtag(etag);
-    if (status.ok()) status = edit(*state, draft);
-    return status.ok() ? status : Prefixed(status, absl::StrCat("state '", name, "': "));
-  };
+  return
+      [name, etag, edit = std::move(edit)](StateDraft& draft, absl::Time) mutable -> absl::Status {
+        const NormState* state = draft.Get();
+        if (state == nullptr) return StateNotFound(name);
+        absl::Status status = state->CheckEtag(etag);
+        if (status.ok()) status = edit(*state, draft);
+        return status.ok() ? status : Prefixed(status, absl::StrCat("state '", name, "': "));
+      };
 }
 
 // One control method's change, and its answer.
@@ -81,9 +81,9 @@ absl::StatusOr<NormState> NewState(const v1::State& wire, absl::Time now) {
   };
   const absl::StatusOr<NormConfig> config = ConfigFromWire(wire.config());
   if (!config.ok()) return prefixed(config.status());
-  // First the ranges: the initial values are read by num_features.
+  // First the ranges: the initial values are read by the shape of the weight.
   if (absl::Status status = CheckNormConfig(*config); !status.ok()) return prefixed(status);
-  absl::StatusOr<InitialValues> initial = InitialValuesFromWire(wire);
+  absl::StatusOr<InitialValues> initial = InitialValuesFromWire(wire, *config);
   if (!initial.ok()) return prefixed(initial.status());
   absl::StatusOr<NormState> state =
       NormState::Create(wire.name(), *config, *std::move(initial), now);
@@ -114,11 +114,17 @@ grpc::ServerUnaryReactor* StateService::CreateState(grpc::CallbackServerContext*
                                                     v1::State* response) {
   absl::StatusOr<NormState> state = NewState(request->state(), clock_->Now());
   if (!state.ok()) return Refuse(context->DefaultReactor(), state.status());
-  Edit create = [state = *std::move(state)](StateDraft& draft, absl::Time) mutable {
-    if (draft.Get() != nullptr) {
+  Edit create = [state = *std::move(state), replace = request->replace(), etag = request->etag()](
+                    StateDraft& draft, absl::Time) mutable {
+    if (draft.Get() == nullptr) {
+      if (!etag.empty()) return StateNotFound(state.name);
+    } else if (!replace) {
       return MakeError(Reason::kStateAlreadyExists,
                        absl::StrCat("state '", state.name, "' exists already"),
                        {{"name", state.name}});
+    } else {
+      NORMD_RETURN_IF_ERROR(draft.Get()->CheckEtag(etag));
+      draft.Delete();
     }
     draft.Create(std::move(state));
     return absl::OkStatus();
@@ -212,28 +218,29 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContext* context,
                                                       const v1::SetParametersRequest* request,
                                                       v1::State* response) {
-  std::optional<std::vector<float>> weight;
-  std::optional<std::vector<float>> bias;
   if (absl::Status status = CheckStateName(request->name()); !status.ok()) {
     return Refuse(context->DefaultReactor(), status);
   }
-  absl::Status status = ParametersFromWire(request->parameters(), weight, bias);
-  if (status.ok() && !weight.has_value() && !bias.has_value()) {
-    status = MakeError(Reason::kParametersLengthMismatch,
-                       "neither weight nor bias is set, expected one or both",
-                       {{"field", "parameters"}});
+  absl::StatusOr<Parameters> parameters = ParametersFromWire(request->parameters());
+  if (parameters.ok() && !parameters->weight.has_value() && !parameters->bias.has_value()) {
+    parameters = MakeError(Reason::kParametersLengthMismatch,
+                           "neither weight nor bias is set, expected one or both",
+                           {{"field", "parameters"}});
   }
-  if (!status.ok()) {
+  if (!parameters.ok()) {
     return Refuse(context->DefaultReactor(),
-                  Prefixed(status, absl::StrCat("state '", request->name(), "': ")));
+                  Prefixed(parameters.status(), absl::StrCat("state '", request->name(), "': ")));
   }
-  return Change(context, request->name(),
-                EditExisting(request->name(), request->etag(),
-                             [weight = std::move(weight), bias = std::move(bias)](
-                                 const NormState&, StateDraft& draft) {
-                               return draft.MutableSettings().SetParameters(weight, bias);
-                             }),
-                response);
+  return Change(
+      context, request->name(),
+      EditExisting(request->name(), request->etag(),
+                   [request, parameters = *std::move(parameters)](
+                       const NormState& state, StateDraft& draft) mutable -> absl::Status {
+                     NORMD_RETURN_IF_ERROR(
+                         CheckParameterShapes(request->parameters(), state.config));
+                     return draft.MutableSettings().SetParameters(std::move(parameters));
+                   }),
+      response);
 }
 
 grpc::ServerUnaryReactor* StateService::ResetRunningStats(
@@ -258,6 +265,47 @@ grpc::ServerUnaryReactor* StateService::UnfreezeState(grpc::CallbackServerContex
                                                       const v1::UnfreezeStateRequest* request,
                                                       v1::State* response) {
   return Change(context, request->name(), SetFrozen(request->name(), request->etag(), false),
+                response);
+}
+
+grpc::ServerUnaryReactor* StateService::BeginCalibration(grpc::CallbackServerContext* context,
+                                                         const v1::BeginCalibrationRequest* request,
+                                                         v1::State* response) {
+  if (absl::Status status = CheckStateName(request->name()); !status.ok()) {
+    return Refuse(context->DefaultReactor(), status);
+  }
+  const absl::StatusOr<CalibrationMethod> method = CalibrationMethodFromWire(request->method());
+  if (!method.ok()) {
+    return Refuse(context->DefaultReactor(),
+                  Prefixed(method.status(), absl::StrCat("state '", request->name(), "': ")));
+  }
+  return Change(context, request->name(),
+                EditExisting(request->name(), request->etag(),
+                             [method = *method](const NormState&, StateDraft& draft) {
+                               return draft.Mutable().BeginCalibration(method);
+                             }),
+                response);
+}
+
+grpc::ServerUnaryReactor* StateService::CommitCalibration(
+    grpc::CallbackServerContext* context, const v1::CommitCalibrationRequest* request,
+    v1::State* response) {
+  return Change(context, request->name(),
+                EditExisting(request->name(), /*etag=*/"",
+                             [](const NormState&, StateDraft& draft) {
+                               return draft.Mutable().CommitCalibration();
+                             }),
+                response);
+}
+
+grpc::ServerUnaryReactor* StateService::AbortCalibration(grpc::CallbackServerContext* context,
+                                                         const v1::AbortCalibrationRequest* request,
+                                                         v1::State* response) {
+  return Change(context, request->name(),
+                EditExisting(request->name(), /*etag=*/"",
+                             [](const NormState&, StateDraft& draft) {
+                               return draft.Mutable().AbortCalibration();
+                             }),
                 response);
 }
 

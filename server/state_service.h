@@ -56,6 +56,15 @@ class StateService final : public v1::StateService::CallbackService {
   grpc::ServerUnaryReactor* UnfreezeState(grpc::CallbackServerContext* context,
                                           const v1::UnfreezeStateRequest* request,
                                           v1::State* response) override;
+  grpc::ServerUnaryReactor* BeginCalibration(grpc::CallbackServerContext* context,
+                                             const v1::BeginCalibrationRequest* request,
+                                             v1::State* response) override;
+  grpc::ServerUnaryReactor* CommitCalibration(grpc::CallbackServerContext* context,
+                                              const v1::CommitCalibrationRequest* request,
+                                              v1::State* response) override;
+  grpc::ServerUnaryReactor* AbortCalibration(grpc::CallbackServerContext* context,
+                                             const v1::AbortCalibrationRequest* request,
+                                             v1::State* response) override;
   grpc::ServerWriteReactor<v1::WatchStatesResponse>* WatchStates(
       grpc::CallbackServerContext* context, const v1::WatchStatesRequest* request) override;
 

@@ -6,157 +6,110 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
-#include "core/norm/batch_norm.h"
 #include "core/norm/moments.h"
+#include "core/norm/normalization.h"
 #include "normd/v1/normalization_service.pb.h"
 #include "server/convert.h"
-#include "server/grpc_status.h"
-#include "server/message_codec.h"
+#include "server/data_batch.h"
 
 namespace normd {
 namespace {
 
-// One update from its request to its response.
-class TrainCall final : public StateChange {
+class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
  public:
-  TrainCall(const ProducerLimits* producer_limits, std::shared_ptr<MessageCall> call)
-      : producer_limits_(producer_limits), call_(std::move(call)) {}
+  using UpdateCall::UpdateCall;
 
-  absl::Status Parse(const grpc::ByteBuffer& bytes, int64_t bytes_max) {
-    NORMD_RETURN_IF_ERROR(ParseMessage(bytes, bytes_max, request_));
-    response_.set_sequence(request_.sequence());
-    NORMD_ASSIGN_OR_RETURN(durability_, DurabilityFromWire(request_.durability()));
-    if (request_.batch_case() == v1::TrainRequest::BATCH_NOT_SET) {
-      return MakeError(Reason::kBatchMissing, "neither input nor moments is set, expected one",
-                       {{"field", "batch"}});
-    }
+  // The moments and the output.
+  absl::Status Compute(const NormState& state) override {
+    NORMD_ASSIGN_OR_RETURN(const Moments moments, request_.has_moments() ? TakeMoments(state.config)
+                                                                         : ComputeFromInput(state));
+    if (request_.return_moments()) MomentsToWire(moments, *response_.mutable_moments());
     return absl::OkStatus();
-  }
-
-  const std::string& state_name() const { return request_.state(); }
-  const std::shared_ptr<MessageCall>& call() const { return call_; }
-
-  // Computes what needs the batch's values: the moments and the output.
-  absl::Status Compute(const NormState& state) {
-    if (request_.has_moments()) {
-      if (request_.return_output()) {
-        return MakeError(Reason::kOutputNotPossible,
-                         "return_output is set and the batch is moments, expected an input",
-                         {{"field", "return_output"}});
-      }
-      moments_ = MomentsFromWire(request_.moments());
-      // As with an input: what is wrong with the batch is told even when its sequence was decided.
-      NORMD_RETURN_IF_ERROR(CheckMoments(moments_, state.config));
-      NORMD_RETURN_IF_ERROR(CheckValuesPerChannel(moments_.count));
-    } else {
-      NORMD_RETURN_IF_ERROR(ComputeFromInput(state));
-    }
-    if (request_.return_moments()) MomentsToWire(moments_, *response_.mutable_moments());
-    return absl::OkStatus();
-  }
-
-  // Answers with an error, before or instead of Submit.
-  void Fail(const absl::Status& status) {
-    v1::TrainResponse response;
-    response.set_sequence(request_.sequence());
-    *response.mutable_error() = ToRpcStatus(status);
-    call_->Done(status, SerializeMessage(response));
-  }
-
-  Durability durability() const override { return durability_; }
-
-  absl::Status Apply(StateDraft& draft, absl::Time now) override {
-    if (draft.Get() == nullptr) return StateNotFound(request_.state());
-    const ProducerSequence producer = {request_.producer_id(), request_.sequence()};
-    Disposition disposition = Disposition::kApplied;
-    int64_t revision = draft.Get()->revision;
-    if (const auto decided = draft.Get()->Decide(moments_, producer); decided.has_value()) {
-      NORMD_ASSIGN_OR_RETURN(disposition, *decided);
-    } else {
-      NORMD_RETURN_IF_ERROR(draft.Mutable().Fold(moments_, producer, now, *producer_limits_));
-      revision = draft.next_revision();
-    }
-    response_.set_disposition(static_cast<v1::Disposition>(disposition));
-    response_.set_revision(revision);
-    response_.set_num_batches_tracked(draft.Get()->num_batches_tracked());
-    create_time_ = draft.Get()->create_time;
-    return absl::OkStatus();
-  }
-
-  void OnDone(const absl::Status& status, std::shared_ptr<const NormState> published) override {
-    if (!status.ok()) {
-      Fail(GetReason(status) == Reason::kStateNotFound
-               ? status
-               : Prefixed(status, absl::StrCat("state '", request_.state(), "': ")));
-      return;
-    }
-    // What is on disk may still be a state of this name that was deleted since.
-    if (published != nullptr && published->create_time == create_time_) {
-      response_.set_durable_sequence(published->producers.Sequence(request_.producer_id()));
-    }
-    call_->Done(absl::OkStatus(), SerializeMessage(response_));
   }
 
  private:
-  absl::Status ComputeFromInput(const NormState& state) {
-    NORMD_ASSIGN_OR_RETURN(const TensorView tensor, TensorFromWire(request_.input()));
-    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(tensor, state.config));
-    NORMD_RETURN_IF_ERROR(CheckValuesPerChannel(batch.count()));
-    NORMD_ASSIGN_OR_RETURN(moments_, ComputeBatchMoments(batch, state.config.non_finite));
-    if (request_.return_output()) {
-      v1::Tensor& output = *response_.mutable_output();
-      output.set_dtype(request_.input().dtype());
-      *output.mutable_shape() = request_.input().shape();
-      output.set_layout(request_.input().layout());
-      output.mutable_data()->resize(request_.input().data().size());
-      NormalizeBatchByItself(batch, moments_, state.config.eps, state.weight, state.bias,
-                             absl::MakeSpan(reinterpret_cast<float*>(output.mutable_data()->data()),
-                                            batch.values().size()));
-    }
-    return absl::OkStatus();
+  absl::Status CheckUpdate() override {
+    if (request_.batch_case() != v1::TrainRequest::BATCH_NOT_SET) return absl::OkStatus();
+    return MakeError(Reason::kBatchMissing, "neither input nor moments is set, expected one",
+                     {{"field", "batch"}});
   }
 
-  // Constant after construction.
-  const ProducerLimits* const producer_limits_;
-  const std::shared_ptr<MessageCall> call_;
+  absl::StatusOr<Moments> TakeMoments(const NormConfig& config) {
+    if (request_.return_output()) {
+      return MakeError(Reason::kOutputNotPossible,
+                       "return_output is set and the batch is moments, expected an input",
+                       {{"field", "return_output"}});
+    }
+    Moments moments = MomentsFromWire(request_.moments());
+    // As with an input: what is wrong with the batch is told even when its sequence was decided.
+    folded_ = PerChannel(moments, config);
+    NORMD_RETURN_IF_ERROR(CheckMoments(folded_, config));
+    NORMD_RETURN_IF_ERROR(CheckValuesPerSet(folded_.count, config.kind));
+    return moments;
+  }
 
-  v1::TrainRequest request_;
-  v1::TrainResponse response_;
-  Durability durability_ = Durability::kDurable;
-  Moments moments_;
-  absl::Time create_time_;  // of the state that Apply saw
+  absl::StatusOr<Moments> ComputeFromInput(const NormState& state) {
+    NORMD_ASSIGN_OR_RETURN(const Batch batch, BatchFromWire(request_.input(), state.config));
+    NORMD_RETURN_IF_ERROR(CheckHasVariance(batch));
+    if (request_.return_moments()) NORMD_RETURN_IF_ERROR(CheckAnswerFits(batch));
+    const NonFinitePolicy non_finite = state.config.non_finite;
+    char* const output = request_.return_output()
+                             ? MakeTensorLike(request_.input(), *response_.mutable_output())
+                             : nullptr;
+    // What folds nothing needs no moments, however many sets there are.
+    if (!CanTrackRunningStats(state.config.kind) && !request_.return_moments()) {
+      NORMD_RETURN_IF_ERROR(
+          NormalizeBySamples(batch, non_finite, AffineOf(state), output, context_.runner));
+      return Moments();
+    }
+    NORMD_ASSIGN_OR_RETURN(Moments moments,
+                           output == nullptr
+                               ? ComputeBatchMoments(batch, non_finite, context_.runner)
+                               : NormalizeAndComputeMoments(batch, non_finite, AffineOf(state),
+                                                            output, context_.runner));
+    folded_ = PerChannel(moments, state.config);
+    return moments;
+  }
+
+  // OK when the moments, and the output where it is asked for, fit a message.
+  absl::Status CheckAnswerFits(const Batch& batch) const {
+    const auto moments_bytes = static_cast<int64_t>(batch.sets() * 2 * sizeof(double));
+    const auto output_bytes =
+        request_.return_output() ? static_cast<int64_t>(request_.input().data().size()) : 0;
+    if (moments_bytes <= context_.message_bytes_max - output_bytes) return absl::OkStatus();
+    return MakeError(
+        Reason::kMessageTooLarge,
+        absl::StrCat("the answer would have ", output_bytes, " bytes of output and ", moments_bytes,
+                     " of moments (", batch.sets(), " sets), expected at most ",
+                     context_.message_bytes_max, " (--message-bytes-max)"),
+        {{"field", "return_moments"},
+         {"expected_max_bytes", absl::StrCat(context_.message_bytes_max)},
+         {"actual_bytes", absl::StrCat(output_bytes + moments_bytes)}});
+  }
+
+  FoldInto into() const {
+    return request_.calibrate() ? FoldInto::kCalibration : FoldInto::kRunningStats;
+  }
+
+  std::optional<absl::StatusOr<Disposition>> Decide(const NormState& state) const override {
+    return state.Decide(folded_, producer(), into());
+  }
+
+  absl::Status Change(StateDraft& draft, absl::Time now) override {
+    return draft.Mutable().Fold(folded_, producer(), now, context_.producer_limits, into());
+  }
+
+  void Tell(const NormState& state) override {
+    response_.set_num_batches_tracked(state.num_batches_tracked());
+  }
+
+  Moments folded_;  // as PerChannel gives them
 };
 
 }  // namespace
 
 void TrainHandler::Handle(const grpc::ByteBuffer& request, std::shared_ptr<MessageCall> call) {
-  auto train = std::make_unique<TrainCall>(&producer_limits_, std::move(call));
-  if (absl::Status status = train->Parse(request, message_bytes_max_); !status.ok()) {
-    const std::shared_ptr<MessageCall> answered = train->call();
-    train->Fail(status);
-    answered->Accepted();
-    return;
-  }
-  const std::string& name = train->state_name();
-  registry_->Acquire(
-      name, [this, train = std::move(train)](absl::StatusOr<StateHandle> handle) mutable {
-        const std::shared_ptr<MessageCall> answered = train->call();
-        absl::Status status = handle.status();
-        std::shared_ptr<const NormState> state;
-        if (status.ok()) {
-          state = handle->Get();
-          status = state == nullptr ? StateNotFound(handle->name()) : train->Compute(*state);
-          if (state != nullptr && !status.ok()) {
-            status = Prefixed(status, absl::StrCat("state '", state->name, "': "));
-          }
-        }
-        if (status.ok()) {
-          registry_->Submit(*handle, std::move(train));
-        } else {
-          train->Fail(status);
-        }
-        answered->Accepted();
-      });
+  HandleDataCall<TrainCall>(context_, request, std::move(call));
 }
 
 }  // namespace normd

@@ -4,8 +4,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "tests/server/bad_input.h"
 #include "tests/server/server_fixture.h"
 
@@ -28,20 +28,35 @@ inline SpoilBatch State(const std::string& name) {
   return [name](v1::TrainRequest& request) { request.set_state(name); };
 }
 
-// A server with the states "m/bn1", trained once, and "m/frozen", both of 3 features.
+// Another state, and an input of `shape` for it.
+inline SpoilBatch InputOf(const std::string& name, const std::vector<int64_t>& shape,
+                          v1::Layout layout = v1::CHANNELS_FIRST) {
+  return [=](v1::TrainRequest& request) {
+    size_t size = 1;
+    for (const int64_t axis : shape) size *= static_cast<size_t>(axis);
+    request.set_state(name);
+    *request.mutable_input() = Float32Tensor(shape, std::vector<float>(size, 1.5F), layout);
+  };
+}
+
+// A server with the states "m/bn1", trained once, and "m/frozen", both of 3 features, and with one
+// of every other kind: "m/layer" [2,3], "m/rms" [3], "m/group" of 4 channels in 2 groups,
+// "m/instance" and "m/tracked" of 3 features.
 class BadBatchTest : public ServerTest, public ::testing::WithParamInterface<BadBatch> {
  protected:
   void SetUp() override {
     StartServer(InMemory());
     MustCreate("m/bn1", 3);
     MustCreate("m/frozen", 3);
+    MustCreate(LayerNormState("m/layer", {2, 3}));
+    MustCreate(RmsNormState("m/rms", {3}));
+    MustCreate(GroupNormState("m/group", 2, 4));
+    MustCreate(InstanceNormState("m/instance", 3));
+    v1::State tracked = InstanceNormState("m/tracked", 3);
+    tracked.mutable_config()->set_track_running_stats(true);
+    MustCreate(tracked);
     ASSERT_TRUE(Train(GoodTrain()).ok());
     ASSERT_TRUE(Freeze("m/frozen").ok());
-  }
-
-  std::string Everything() {
-    return absl::StrCat(MustGet("m/bn1").SerializeAsString(), "|",
-                        MustGet("m/frozen").SerializeAsString());
   }
 
   void ExpectTrainRefuses(const BadBatch& bad) {

@@ -15,6 +15,9 @@ namespace {
 class ControlCalls : public ServerTest {
  public:
   void TestBody() override {}
+  using ServerTest::AbortCalibration;
+  using ServerTest::BeginCalibration;
+  using ServerTest::CommitCalibration;
   using ServerTest::Delete;
   using ServerTest::Freeze;
   using ServerTest::Get;
@@ -39,6 +42,12 @@ CallThatFails UpdateOf(const std::string& state, const std::vector<std::string>&
     request.set_etag(etag);
     return calls.Update(request);
   };
+}
+
+v1::NormConfig With(const v1::Optimizer& optimizer) {
+  v1::NormConfig config;
+  *config.mutable_optimizer() = optimizer;
+  return config;
 }
 
 CallThatFails SetWeight(const std::string& state, const v1::Tensor& weight,
@@ -160,6 +169,20 @@ std::vector<BadControl> BadControls() {
       {"SetWrongLength",
        SetWeight("m", Float32Tensor({3}, {1, 2, 3})),
        {kInvalid, "PARAMETERS_LENGTH_MISMATCH", {"num_features is 2", "weight has 3"}, "weight"}},
+      {"SetTransposedShape",
+       SetWeight("layer", Float32Tensor({3, 2}, {1, 2, 3, 4, 5, 6})),
+       {kInvalid,
+        "PARAMETERS_LENGTH_MISMATCH",
+        {"weight has shape [3,2]", "expected [2,3] or one axis"},
+        "weight"}},
+      {"SetBiasOfAnRmsNorm",
+       [](ControlCalls& c) {
+         v1::SetParametersRequest request;
+         request.set_name("rms");
+         *request.mutable_parameters()->mutable_bias() = Float32Tensor({2}, {1, 2});
+         return c.SetParameters(request);
+       },
+       {kPrecondition, "PARAMETERS_ABSENT", {"RMS_NORM", "no bias"}, "bias"}},
       {"SetNone",
        SetWeight("m", Float32Tensor({0}, {})),
        {kInvalid, "PARAMETERS_LENGTH_MISMATCH", {"num_features is 2", "weight has 0"}, "weight"}},
@@ -222,6 +245,21 @@ std::vector<BadControl> BadControls() {
         "FIELD_IMMUTABLE",
         {"config.track_running_stats is fixed"},
         "config.track_running_stats"}},
+      {"UpdateNormalizedShape",
+       UpdateOf("m", {"config.normalized_shape"}),
+       {kInvalid,
+        "FIELD_IMMUTABLE",
+        {"config.normalized_shape is fixed"},
+        "config.normalized_shape"}},
+      {"UpdateNumGroups",
+       UpdateOf("m", {"config.num_groups"}),
+       {kInvalid, "FIELD_IMMUTABLE", {"config.num_groups is fixed"}, "config.num_groups"}},
+      {"UpdateParameterDtype",
+       UpdateOf("m", {"config.parameter_dtype"}),
+       {kInvalid,
+        "FIELD_IMMUTABLE",
+        {"config.parameter_dtype is fixed"},
+        "config.parameter_dtype"}},
       {"UpdateEpsOutOfRange",
        UpdateOf("m", {"config.eps"}, bad_values),
        {kInvalid, "EPS_OUT_OF_RANGE", {"eps is -1", ">= 0"}, "config.eps"}},
@@ -237,6 +275,102 @@ std::vector<BadControl> BadControls() {
         "NON_FINITE_POLICY_UNKNOWN",
         {"non_finite is 4", "REFUSE (1)"},
         "config.non_finite"}},
+
+      {"UpdateMomentumOfALayerNorm",
+       UpdateOf("layer", {"config.momentum"}),
+       {kInvalid,
+        "FIELD_NOT_APPLICABLE",
+        {"state 'layer'", "config.momentum", "LAYER_NORM"},
+        "config.momentum"}},
+      {"UpdateCorrectionOfALayerNorm",
+       UpdateOf("layer", {"config.running_var_correction"}),
+       {kInvalid,
+        "FIELD_NOT_APPLICABLE",
+        {"config.running_var_correction", "LAYER_NORM"},
+        "config.running_var_correction"}},
+      {"UpdateLrWithoutAnOptimizer",
+       UpdateOf("m", {"config.optimizer.lr"}, With(Sgd(0.5))),
+       {kPrecondition,
+        "OPTIMIZER_ABSENT",
+        {"state 'm'", "no optimizer", "config.optimizer.lr"},
+        "config.optimizer.lr"}},
+      {"UpdateLrOutOfRange",
+       UpdateOf("layer", {"config.optimizer.lr"}, With(Sgd(-1))),
+       {kInvalid, "OPTIMIZER_INVALID", {"lr is -1", ">= 0"}, "config.optimizer.lr"}},
+      {"UpdateLrOfSgdToNone",
+       UpdateOf("layer", {"config.optimizer.lr"}),
+       {kInvalid, "OPTIMIZER_INVALID", {"lr is not set", "SGD"}, "config.optimizer.lr"}},
+      {"UpdateMomentumOfTheOptimizer",
+       UpdateOf("layer", {"config.optimizer.momentum"}),
+       {kInvalid,
+        "UPDATE_MASK_INVALID",
+        {"'config.optimizer.momentum'", "config.optimizer.lr"},
+        "update_mask"}},
+      {"UpdateToAnInvalidOptimizer",
+       UpdateOf("m", {"config.optimizer"}, With(v1::Optimizer())),
+       {kInvalid,
+        "OPTIMIZER_INVALID",
+        {"algorithm is 0", "SGD (1)"},
+        "config.optimizer.algorithm"}},
+      {"UpdateToAnOptimizerWithoutAffine",
+       UpdateOf("bare", {"config.optimizer"}, With(Sgd(0.5))),
+       {kInvalid, "FIELD_NOT_APPLICABLE", {"affine is false"}, "config.optimizer"}},
+
+      {"BeginUnknown",
+       [](ControlCalls& c) { return c.BeginCalibration("none", v1::Calibration::POOLED); },
+       {kNotFound, "STATE_NOT_FOUND", no_such, ""}},
+      {"BeginBadName",
+       [](ControlCalls& c) { return c.BeginCalibration("no ne", v1::Calibration::POOLED); },
+       {kInvalid, "STATE_NAME_INVALID", {"offset 2"}, "name"}},
+      {"BeginStaleEtag",
+       [](ControlCalls& c) {
+         return c.BeginCalibration("m", v1::Calibration::POOLED, nullptr, "stale");
+       },
+       {kAborted, "ETAG_MISMATCH", {"etag is '", "'stale'"}, "etag"}},
+      {"BeginWithoutAMethod",
+       [](ControlCalls& c) { return c.BeginCalibration("m", v1::Calibration::METHOD_UNSPECIFIED); },
+       {kInvalid,
+        "CALIBRATION_METHOD_UNKNOWN",
+        {"state 'm'", "method is 0", "MEAN_OF_BATCHES (1)", "POOLED (2)"},
+        "method"}},
+      {"BeginByAnUnknownMethod",
+       [](ControlCalls& c) {
+         return c.BeginCalibration("m", static_cast<v1::Calibration::Method>(3));
+       },
+       {kInvalid, "CALIBRATION_METHOD_UNKNOWN", {"method is 3"}, "method"}},
+      {"BeginFrozen",
+       [](ControlCalls& c) { return c.BeginCalibration("frozen", v1::Calibration::POOLED); },
+       {kPrecondition, "STATE_FROZEN", {"frozen", "unfrozen"}, ""}},
+      {"BeginWithoutTracking",
+       [](ControlCalls& c) { return c.BeginCalibration("bare", v1::Calibration::POOLED); },
+       {kPrecondition, "RUNNING_STATS_ABSENT", {"track_running_stats is false"}, ""}},
+      {"BeginPooledOfAnInstanceNorm",
+       [](ControlCalls& c) { return c.BeginCalibration("instance", v1::Calibration::POOLED); },
+       {kInvalid, "FIELD_NOT_APPLICABLE", {"POOLED", "INSTANCE_NORM"}, "method"}},
+      {"BeginTwice",
+       [](ControlCalls& c) { return c.BeginCalibration("calibrated", v1::Calibration::POOLED); },
+       {kPrecondition, "CALIBRATION_ACTIVE", {"state 'calibrated'", "under way"}, ""}},
+      {"CommitUnknown",
+       [](ControlCalls& c) { return c.CommitCalibration("none"); },
+       {kNotFound, "STATE_NOT_FOUND", no_such, ""}},
+      {"CommitFrozen",
+       [](ControlCalls& c) { return c.CommitCalibration("frozen"); },
+       {kPrecondition, "STATE_FROZEN", {"frozen", "unfrozen"}, ""}},
+      {"CommitOfNone",
+       [](ControlCalls& c) { return c.CommitCalibration("m"); },
+       {kPrecondition, "CALIBRATION_NOT_ACTIVE", {"no calibration is under way"}, ""}},
+      {"CommitOfNothing",
+       [](ControlCalls& c) { return c.CommitCalibration("calibrated"); },
+       {kPrecondition, "CALIBRATION_EMPTY", {"0 batches", "at least 1"}, ""}},
+      {"AbortUnknown",
+       [](ControlCalls& c) { return c.AbortCalibration("none"); },
+       {kNotFound, "STATE_NOT_FOUND", no_such, ""}},
+      {"AbortFrozen",
+       [](ControlCalls& c) { return c.AbortCalibration("frozen"); },
+       {kPrecondition, "STATE_FROZEN", {"frozen", "unfrozen"}, ""}},
+      {"AbortOfNone",
+       [](ControlCalls& c) { return c.AbortCalibration("m"); },
+       {kPrecondition, "CALIBRATION_NOT_ACTIVE", {"no calibration is under way"}, ""}},
 
       {"ListBadToken",
        ListOf(Token("no token")),
@@ -278,6 +412,15 @@ TEST_P(BadControlTest, IsRefusedAndChangesNothing) {
   bare.mutable_config()->set_affine(false);
   bare.mutable_config()->set_track_running_stats(false);
   ASSERT_TRUE(Create(bare).ok());
+  v1::State layer = LayerNormState("layer", {2, 3});
+  *layer.mutable_config()->mutable_optimizer() = Sgd(0.5);
+  MustCreate(layer);
+  MustCreate(RmsNormState("rms", {2}));
+  v1::State instance = InstanceNormState("instance", 2);
+  instance.mutable_config()->set_track_running_stats(true);
+  MustCreate(instance);
+  MustCreate("calibrated", 2);
+  ASSERT_TRUE(BeginCalibration("calibrated", v1::Calibration::MEAN_OF_BATCHES).ok());
   v1::ListStatesRequest all;
   all.set_view(v1::FULL);
   v1::ListStatesResponse before;

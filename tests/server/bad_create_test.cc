@@ -150,8 +150,8 @@ std::vector<BadCreate> BadCreates() {
          weight = Float32Tensor({2}, {1});
          weight.set_dtype(v1::FLOAT16);
        },
-       {grpc::StatusCode::UNIMPLEMENTED,
-        "DTYPE_NOT_IMPLEMENTED",
+       {grpc::StatusCode::INVALID_ARGUMENT,
+        "PARAMETER_DTYPE_INVALID",
         {"FLOAT16", "FLOAT32 or FLOAT64"},
         "weight"}},
       {"WeightWithoutAffine",

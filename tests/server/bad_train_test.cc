@@ -27,6 +27,13 @@ SpoilBatch WithMoments(int64_t count, const std::vector<double>& mean,
       [=](v1::TrainRequest& request) { *request.mutable_moments() = MakeMoments(count, mean, m2); };
 }
 
+SpoilBatch Both(const SpoilBatch& first, const SpoilBatch& second) {
+  return [=](v1::TrainRequest& request) {
+    first(request);
+    second(request);
+  };
+}
+
 SpoilBatch Producer(const std::string& id, int64_t sequence) {
   return [=](v1::TrainRequest& request) {
     request.set_producer_id(id);
@@ -98,13 +105,53 @@ std::vector<BadBatch> BadTrains() {
         "moments.m2"}},
       {"MomentsWithNan",
        WithMoments(2, {1, 2, kNan}, {1, 1, 1}),
-       {kInvalid, "NON_FINITE_VALUE", {"channel 2", "nan", "finite"}, "moments"}},
+       {kInvalid, "NON_FINITE_VALUE", {"channel 2", "nan", "|mean| <= 1e150"}, "moments"}},
       {"MomentsWithInfiniteM2",
        WithMoments(2, {1, 2, 3}, {kInfinity, 1, 1}),
-       {kInvalid, "NON_FINITE_VALUE", {"channel 0", "inf", "finite"}, "moments"}},
+       {kInvalid, "NON_FINITE_VALUE", {"channel 0", "inf", "m2 / count <= 1e300"}, "moments"}},
       {"EmptyMoments",
        [](v1::TrainRequest& request) { request.mutable_moments(); },
        {kInvalid, "MOMENTS_LENGTH_MISMATCH", {"num_features is 3", "has 0"}, "moments.mean"}},
+      {"MomentsOfALayerNorm",
+       Both(State("m/layer"), WithMoments(6, {1}, {1})),
+       {kInvalid,
+        "MOMENTS_NOT_POSSIBLE",
+        {"LAYER_NORM", "expected BATCH_NORM or INSTANCE_NORM"},
+        "moments"}},
+      {"MomentsOfAGroupNorm",
+       Both(State("m/group"), WithMoments(6, {1, 2, 3, 4}, {1, 1, 1, 1})),
+       {kInvalid, "MOMENTS_NOT_POSSIBLE", {"GROUP_NORM"}, "moments"}},
+      {"MomentsOfAnRmsNorm",
+       Both(State("m/rms"), WithMoments(6, {1, 2, 3}, {1, 1, 1})),
+       {kInvalid, "MOMENTS_NOT_POSSIBLE", {"RMS_NORM"}, "moments"}},
+      {"MomentsOfHalfASample",
+       Both(State("m/tracked"), WithMoments(2, {1, 2, 3, 4}, {1, 1, 1, 1})),
+       {kInvalid,
+        "MOMENTS_LENGTH_MISMATCH",
+        {"num_features is 3", "moments.mean has 4"},
+        "moments.mean"}},
+      {"MomentsOfTwoMeansAndOneM2",
+       Both(State("m/tracked"), WithMoments(2, {1, 2, 3, 4, 5, 6}, {1, 1, 1})),
+       {kInvalid, "MOMENTS_LENGTH_MISMATCH", {"num_features is 3", "has 6"}, "moments.mean"}},
+      {"MomentsWithoutSamples",
+       Both(State("m/tracked"), WithMoments(2, {}, {})),
+       {kInvalid, "MOMENTS_LENGTH_MISMATCH", {"num_features is 3", "has 0"}, "moments.mean"}},
+      {"NegativeM2InOneSample",
+       Both(State("m/tracked"), WithMoments(2, {1, 2, 3, 4, 5, 6}, {1, 1, 1, 1, -0.5, 1})),
+       {kInvalid, "MOMENTS_M2_NEGATIVE", {"-0.5", "channel 1", ">= 0"}, "moments.m2"}},
+      {"MomentsOfOneSpatialElement",
+       Both(State("m/tracked"), WithMoments(1, {1, 2, 3}, {0, 0, 0})),
+       {kInvalid, "ONE_VALUE_PER_CHANNEL", {"more than 1 spatial element"}, ""}},
+      {"CalibrateWithoutACalibration",
+       [](v1::TrainRequest& request) { request.set_calibrate(true); },
+       {grpc::StatusCode::FAILED_PRECONDITION,
+        "CALIBRATION_NOT_ACTIVE",
+        {"state 'm/bn1'", "no calibration is under way"},
+        ""}},
+      {"CalibrateAStateThatDoesNotTrack",
+       Both(InputOf("m/layer", {2, 3}),
+            [](v1::TrainRequest& request) { request.set_calibrate(true); }),
+       {grpc::StatusCode::FAILED_PRECONDITION, "CALIBRATION_NOT_ACTIVE", {"state 'm/layer'"}, ""}},
       {"OutputOfMoments",
        [](v1::TrainRequest& request) {
          *request.mutable_moments() = MakeMoments(2, {1, 2, 3}, {1, 1, 1});

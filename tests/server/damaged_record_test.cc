@@ -57,6 +57,18 @@ TEST_F(DamagedRecordTest, EveryMethodRefusesItByName) {
   request.set_state("b");
   *request.mutable_input() = Float32Tensor({1, 1}, {1});
   ExpectDamaged(ErrorOf(Normalize(request)));
+  v1::BackwardRequest backward;
+  backward.set_state("b");
+  *backward.mutable_input() = request.input();
+  *backward.mutable_grad_output() = request.input();
+  ExpectDamaged(ErrorOf(Backward(backward)));
+  v1::ApplyGradientsRequest apply;
+  apply.set_state("b");
+  *apply.mutable_grad_weight() = Float32Tensor({1}, {1});
+  ExpectDamaged(ErrorOf(ApplyGradients(apply)));
+  ExpectDamaged(ErrorOf(BeginCalibration("b", v1::Calibration::POOLED)));
+  ExpectDamaged(ErrorOf(CommitCalibration("b")));
+  ExpectDamaged(ErrorOf(AbortCalibration("b")));
 }
 
 TEST_F(DamagedRecordTest, AStreamThatMeetsItLivesOn) {

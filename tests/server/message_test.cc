@@ -22,6 +22,19 @@ const std::string kDataService = "/normd.v1.NormalizationService/";
 class MessageTest : public ServerTest {
  protected:
   void SetUp() override { StartServer(InMemory()); }
+
+  // A stream that is told what it should have been sent, and lives on.
+  template <typename Response>
+  void ExpectMalformedInPlace(const std::string& method, const std::string& expected) {
+    RawStream stream(channel_, kDataService + method);
+    ASSERT_TRUE(stream.Write("this is no protobuf message"));
+    const auto refused = stream.template Read<Response>();
+    ASSERT_TRUE(refused.has_value());
+    EXPECT_EQ(ErrorOf(refused->error()).reason, "MESSAGE_MALFORMED");
+    EXPECT_THAT(refused->error().message(), HasSubstr(expected));
+    ASSERT_TRUE(stream.WritesDone());
+    EXPECT_TRUE(stream.Finish().ok());
+  }
 };
 
 struct BadBytes {
@@ -73,19 +86,11 @@ TEST_F(MessageTest, BytesThatAreNoMessageAreAnsweredInPlace) {
   EXPECT_TRUE(stream.Finish().ok());
 }
 
-TEST_F(MessageTest, BytesThatAreNoMessageAreRefusedByNormalizeAndByUnaryCalls) {
+TEST_F(MessageTest, BytesThatAreNoMessageAreRefusedByEveryMethod) {
   MustCreate("m", 1);
-  {
-    RawStream stream(channel_, kDataService + "StreamNormalize");
-    ASSERT_TRUE(stream.Write("this is no protobuf message"));
-    const auto refused = stream.Read<v1::NormalizeResponse>();
-    ASSERT_TRUE(refused.has_value());
-    EXPECT_EQ(ErrorOf(refused->error()).reason, "MESSAGE_MALFORMED");
-    EXPECT_THAT(refused->error().message(), HasSubstr("normd.v1.NormalizeRequest"));
-    ASSERT_TRUE(stream.WritesDone());
-    EXPECT_TRUE(stream.Finish().ok());
-  }
-  for (const char* method : {"Train", "Normalize"}) {
+  ExpectMalformedInPlace<v1::NormalizeResponse>("StreamNormalize", "normd.v1.NormalizeRequest");
+  ExpectMalformedInPlace<v1::BackwardResponse>("StreamBackward", "normd.v1.BackwardRequest");
+  for (const char* method : {"Train", "Normalize", "Backward", "ApplyGradients"}) {
     SCOPED_TRACE(method);
     RawStream call(channel_, kDataService + method);
     ASSERT_TRUE(call.Write(std::string(20, '\xff')));
@@ -100,7 +105,8 @@ TEST_F(MessageTest, MalformedBytesOfAControlMethodEndNothingButTheCall) {
   grpc::GenericStub stub(channel_);
   for (const char* method :
        {"CreateState", "GetState", "ListStates", "UpdateState", "DeleteState", "SetParameters",
-        "ResetRunningStats", "FreezeState", "UnfreezeState", "WatchStates"}) {
+        "ResetRunningStats", "FreezeState", "UnfreezeState", "BeginCalibration",
+        "CommitCalibration", "AbortCalibration", "WatchStates"}) {
     SCOPED_TRACE(method);
     grpc::CompletionQueue queue;
     TestContext context;

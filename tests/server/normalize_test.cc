@@ -1,4 +1,4 @@
-// Normalize and StreamNormalize, and the methods and kinds that are not built yet.
+// Normalize and StreamNormalize.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,7 +16,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::FloatNear;
-using ::testing::HasSubstr;
 using ::testing::Pointwise;
 
 class NormalizeTest : public ServerTest {
@@ -152,56 +151,6 @@ TEST_F(NormalizeTest, UnaryAndStreamGiveTheSame) {
   }
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
-}
-
-void ExpectNotImplemented(const grpc::Status& status, const std::string& method) {
-  const WireError error = ErrorOf(status);
-  EXPECT_EQ(error.code, grpc::StatusCode::UNIMPLEMENTED) << error;
-  EXPECT_EQ(error.reason, "METHOD_NOT_IMPLEMENTED");
-  EXPECT_EQ(error.domain, "normd");
-  EXPECT_EQ(error.metadata.at("method"), method);
-  EXPECT_THAT(error.message, HasSubstr("method " + method + " is not implemented"));
-}
-
-TEST_F(NormalizeTest, BackwardAndApplyGradientsAreNotImplemented) {
-  {
-    TestContext context;
-    v1::BackwardResponse response;
-    ExpectNotImplemented(data_->Backward(&context, v1::BackwardRequest(), &response), "Backward");
-  }
-  {
-    TestContext context;
-    v1::ApplyGradientsResponse response;
-    ExpectNotImplemented(data_->ApplyGradients(&context, v1::ApplyGradientsRequest(), &response),
-                         "ApplyGradients");
-  }
-  {
-    TestContext context;
-    const auto stream = data_->StreamBackward(&context);
-    stream->Write(v1::BackwardRequest());
-    v1::BackwardResponse response;
-    EXPECT_FALSE(stream->Read(&response));
-    ExpectNotImplemented(stream->Finish(), "StreamBackward");
-  }
-}
-
-TEST_F(NormalizeTest, OtherKindsAreNotImplemented) {
-  for (const auto& [kind, name] : std::vector<std::pair<v1::NormConfig::Kind, std::string>>{
-           {v1::NormConfig::LAYER_NORM, "LAYER_NORM"},
-           {v1::NormConfig::GROUP_NORM, "GROUP_NORM"},
-           {v1::NormConfig::INSTANCE_NORM, "INSTANCE_NORM"},
-           {v1::NormConfig::RMS_NORM, "RMS_NORM"}}) {
-    v1::State wanted = BatchNormState("m", 1);
-    wanted.mutable_config()->set_kind(kind);
-    const WireError error = ErrorOf(Create(wanted));
-    EXPECT_EQ(error.code, grpc::StatusCode::UNIMPLEMENTED) << error;
-    EXPECT_EQ(error.reason, "KIND_NOT_IMPLEMENTED");
-    EXPECT_EQ(error.metadata.at("kind"), name);
-    EXPECT_THAT(error.message, HasSubstr(name));
-    EXPECT_THAT(error.fields, ElementsAre("config.kind"));
-    v1::State state;
-    EXPECT_EQ(ErrorOf(Get("m", &state)).reason, "STATE_NOT_FOUND");
-  }
 }
 
 }  // namespace

@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <ostream>
 #include <set>
 #include <string>
+#include <thread>
 #include <variant>
 #include <vector>
 
@@ -66,6 +68,7 @@ ServerOptions MustParse(const std::vector<std::string>& arguments) {
 const std::set<std::string> kFlags = {
     "--accept-data-loss",
     "--cache-bytes",
+    "--compute-threads",
     "--data-dir",
     "--drain-timeout",
     "--flagfile",
@@ -152,7 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlag{"--streams-max", "-1"}, BadFlag{"--streams-max", "1.5"},
         BadFlag{"--streams-max", "x"}, BadFlag{"--stream-messages-max", "4097"},
         BadFlag{"--page-size-max", "1001"}, BadFlag{"--write-shards", "65"},
-        BadFlag{"--loader-threads", "0"}, BadFlag{"--producers-max", "65537"},
+        BadFlag{"--loader-threads", "0"}, BadFlag{"--compute-threads", "0"},
+        BadFlag{"--compute-threads", "257"}, BadFlag{"--producers-max", "65537"},
         BadFlag{"--producer-age-max", "1"}, BadFlag{"--producer-age-max", "-1s"},
         BadFlag{"--drain-timeout", "2h"}, BadFlag{"--drain-timeout", "soon"},
         BadFlag{"--drain-timeout", "inf"}, BadFlag{"--store-write-buffer-bytes", "1KiB"},
@@ -177,8 +181,15 @@ TEST(OptionsTest, DefaultsAreThoseOfTheLimits) {
   EXPECT_EQ(options.cache_bytes, kDefaultCacheBytes);
   EXPECT_EQ(options.message_bytes_max, kDefaultMessageBytes);
   EXPECT_EQ(options.producers_max, kDefaultProducers);
+  EXPECT_EQ(options.compute_threads, DefaultComputeThreads());
   EXPECT_EQ(options.drain_timeout, kDefaultDrainTimeout);
   EXPECT_FALSE(options.accept_data_loss);
+}
+
+TEST(OptionsTest, ComputesWithOneThreadACore) {
+  EXPECT_EQ(DefaultComputeThreads(),
+            std::min<int64_t>(std::thread::hardware_concurrency(), kComputeThreadsMax));
+  EXPECT_EQ(MustParse({"--compute-threads=256"}).compute_threads, 256);
 }
 
 TEST(OptionsTest, ListenMayBeRepeated) {

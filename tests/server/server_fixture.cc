@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "core/base/clock.h"
+#include "core/tensor/half.h"
 #include "tests/server/wire_error.h"
 
 namespace normd::testing {
@@ -16,8 +17,8 @@ void OnFatal(const absl::Status& status) {
 }
 
 template <typename T>
-v1::Tensor MakeTensor(v1::DataType dtype, const std::vector<int64_t>& shape,
-                      const std::vector<T>& values) {
+v1::Tensor TensorOf(v1::DataType dtype, const std::vector<int64_t>& shape,
+                    const std::vector<T>& values) {
   v1::Tensor tensor;
   tensor.set_dtype(dtype);
   for (const int64_t size : shape) tensor.add_shape(size);
@@ -30,6 +31,20 @@ std::vector<T> Values(const v1::Tensor& tensor) {
   std::vector<T> values(tensor.data().size() / sizeof(T));
   if (!values.empty()) std::memcpy(values.data(), tensor.data().data(), values.size() * sizeof(T));
   return values;
+}
+
+v1::State StateOf(const std::string& name, v1::NormConfig::Kind kind) {
+  v1::State state;
+  state.set_name(name);
+  state.mutable_config()->set_kind(kind);
+  return state;
+}
+
+v1::State StateOfShape(const std::string& name, v1::NormConfig::Kind kind,
+                       const std::vector<int64_t>& normalized_shape) {
+  v1::State state = StateOf(name, kind);
+  for (const int64_t axis : normalized_shape) state.mutable_config()->add_normalized_shape(axis);
+  return state;
 }
 
 // Makes the call `method` of `stub`; the response goes to `out` unless that is null.
@@ -143,6 +158,27 @@ grpc::Status ServerTest::Unfreeze(const std::string& name, v1::State* state,
   return Call(*states_, &v1::StateService::Stub::UnfreezeState, request, state);
 }
 
+grpc::Status ServerTest::BeginCalibration(const std::string& name, v1::Calibration::Method method,
+                                          v1::State* state, const std::string& etag) {
+  v1::BeginCalibrationRequest request;
+  request.set_name(name);
+  request.set_method(method);
+  request.set_etag(etag);
+  return Call(*states_, &v1::StateService::Stub::BeginCalibration, request, state);
+}
+
+grpc::Status ServerTest::CommitCalibration(const std::string& name, v1::State* state) {
+  v1::CommitCalibrationRequest request;
+  request.set_name(name);
+  return Call(*states_, &v1::StateService::Stub::CommitCalibration, request, state);
+}
+
+grpc::Status ServerTest::AbortCalibration(const std::string& name, v1::State* state) {
+  v1::AbortCalibrationRequest request;
+  request.set_name(name);
+  return Call(*states_, &v1::StateService::Stub::AbortCalibration, request, state);
+}
+
 grpc::Status ServerTest::Train(const v1::TrainRequest& request, v1::TrainResponse* response) {
   return Call(*data_, &v1::NormalizationService::Stub::Train, request, response);
 }
@@ -152,11 +188,25 @@ grpc::Status ServerTest::Normalize(const v1::NormalizeRequest& request,
   return Call(*data_, &v1::NormalizationService::Stub::Normalize, request, response);
 }
 
-v1::State ServerTest::MustCreate(const std::string& name, int64_t num_features) {
+grpc::Status ServerTest::Backward(const v1::BackwardRequest& request,
+                                  v1::BackwardResponse* response) {
+  return Call(*data_, &v1::NormalizationService::Stub::Backward, request, response);
+}
+
+grpc::Status ServerTest::ApplyGradients(const v1::ApplyGradientsRequest& request,
+                                        v1::ApplyGradientsResponse* response) {
+  return Call(*data_, &v1::NormalizationService::Stub::ApplyGradients, request, response);
+}
+
+v1::State ServerTest::MustCreate(const v1::State& state) {
   v1::State created;
-  const grpc::Status status = Create(BatchNormState(name, num_features), &created);
+  const grpc::Status status = Create(state, &created);
   EXPECT_TRUE(status.ok()) << ErrorOf(status);
   return created;
+}
+
+v1::State ServerTest::MustCreate(const std::string& name, int64_t num_features) {
+  return MustCreate(BatchNormState(name, num_features));
 }
 
 v1::State ServerTest::MustGet(const std::string& name) {
@@ -166,23 +216,58 @@ v1::State ServerTest::MustGet(const std::string& name) {
   return state;
 }
 
+std::string ServerTest::Everything() {
+  v1::ListStatesRequest request;
+  request.set_view(v1::FULL);
+  v1::ListStatesResponse response;
+  const grpc::Status status = List(request, &response);
+  EXPECT_TRUE(status.ok()) << ErrorOf(status);
+  return response.SerializeAsString();
+}
+
 v1::State BatchNormState(const std::string& name, int64_t num_features) {
-  v1::State state;
-  state.set_name(name);
-  state.mutable_config()->set_kind(v1::NormConfig::BATCH_NORM);
+  v1::State state = StateOf(name, v1::NormConfig::BATCH_NORM);
   state.mutable_config()->set_num_features(num_features);
   return state;
 }
 
+v1::State LayerNormState(const std::string& name, const std::vector<int64_t>& normalized_shape) {
+  return StateOfShape(name, v1::NormConfig::LAYER_NORM, normalized_shape);
+}
+
+v1::State RmsNormState(const std::string& name, const std::vector<int64_t>& normalized_shape) {
+  return StateOfShape(name, v1::NormConfig::RMS_NORM, normalized_shape);
+}
+
+v1::State GroupNormState(const std::string& name, int64_t num_groups, int64_t num_features) {
+  v1::State state = StateOf(name, v1::NormConfig::GROUP_NORM);
+  state.mutable_config()->set_num_groups(num_groups);
+  state.mutable_config()->set_num_features(num_features);
+  return state;
+}
+
+v1::State InstanceNormState(const std::string& name, int64_t num_features) {
+  v1::State state = StateOf(name, v1::NormConfig::INSTANCE_NORM);
+  state.mutable_config()->set_num_features(num_features);
+  return state;
+}
+
+v1::Optimizer Sgd(double lr) {
+  v1::Optimizer optimizer;
+  optimizer.set_algorithm(v1::Optimizer::SGD);
+  optimizer.set_lr(lr);
+  return optimizer;
+}
+
 v1::Tensor Float32Tensor(const std::vector<int64_t>& shape, const std::vector<float>& values,
                          v1::Layout layout) {
-  v1::Tensor tensor = MakeTensor(v1::FLOAT32, shape, values);
+  v1::Tensor tensor = TensorOf(v1::FLOAT32, shape, values);
   tensor.set_layout(layout);
   return tensor;
 }
 
 v1::Tensor Float64Tensor(const std::vector<int64_t>& shape, const std::vector<double>& values) {
-  return MakeTensor(v1::FLOAT64, shape, values);
+  return TensorOf(v1::FLOAT64, shape, values);
 }
 
 std::vector<float> Floats(const v1::Tensor& tensor) {
@@ -193,6 +278,32 @@ std::vector<float> Floats(const v1::Tensor& tensor) {
 std::vector<double> Doubles(const v1::Tensor& tensor) {
   EXPECT_EQ(tensor.dtype(), v1::FLOAT64);
   return Values<double>(tensor);
+}
+
+v1::Tensor MakeTensor(v1::DataType dtype, const std::vector<int64_t>& shape,
+                      const std::vector<double>& values) {
+  if (dtype == v1::FLOAT64) return TensorOf(dtype, shape, values);
+  const std::vector<float> floats(values.begin(), values.end());
+  if (dtype == v1::FLOAT32) return TensorOf(dtype, shape, floats);
+  std::vector<uint16_t> halves;
+  for (const float value : floats) {
+    halves.push_back(dtype == v1::FLOAT16 ? ToFloat16(value).bits : ToBfloat16(value).bits);
+  }
+  return TensorOf(dtype, shape, halves);
+}
+
+std::vector<double> ValuesOf(const v1::Tensor& tensor) {
+  if (tensor.dtype() == v1::FLOAT64) return Values<double>(tensor);
+  if (tensor.dtype() == v1::FLOAT32) {
+    const std::vector<float> floats = Values<float>(tensor);
+    return std::vector<double>(floats.begin(), floats.end());
+  }
+  std::vector<double> values;
+  for (const uint16_t half : Values<uint16_t>(tensor)) {
+    values.push_back(tensor.dtype() == v1::FLOAT16 ? ToFloat(Float16{half})
+                                                   : ToFloat(Bfloat16{half}));
+  }
+  return values;
 }
 
 v1::TrainRequest PairBatch(const std::string& state, float low, float high) {

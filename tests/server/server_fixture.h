@@ -35,6 +35,7 @@ class ServerTest : public ::testing::Test {
  protected:
   using TrainStream = grpc::ClientReaderWriter<v1::TrainRequest, v1::TrainResponse>;
   using NormalizeStream = grpc::ClientReaderWriter<v1::NormalizeRequest, v1::NormalizeResponse>;
+  using BackwardStream = grpc::ClientReaderWriter<v1::BackwardRequest, v1::BackwardResponse>;
 
   // States in memory, on a free port.
   static normd::ServerOptions InMemory();
@@ -62,14 +63,26 @@ class ServerTest : public ::testing::Test {
                       const std::string& etag = "");
   grpc::Status Unfreeze(const std::string& name, v1::State* state = nullptr,
                         const std::string& etag = "");
+  grpc::Status BeginCalibration(const std::string& name, v1::Calibration::Method method,
+                                v1::State* state = nullptr, const std::string& etag = "");
+  grpc::Status CommitCalibration(const std::string& name, v1::State* state = nullptr);
+  grpc::Status AbortCalibration(const std::string& name, v1::State* state = nullptr);
   grpc::Status Train(const v1::TrainRequest& request, v1::TrainResponse* response = nullptr);
   grpc::Status Normalize(const v1::NormalizeRequest& request,
                          v1::NormalizeResponse* response = nullptr);
+  grpc::Status Backward(const v1::BackwardRequest& request,
+                        v1::BackwardResponse* response = nullptr);
+  grpc::Status ApplyGradients(const v1::ApplyGradientsRequest& request,
+                              v1::ApplyGradientsResponse* response = nullptr);
 
-  // Makes a batch norm state of `num_features`; the test fails when it cannot.
+  // Makes a state, or a batch norm state of `num_features`; the test fails when it cannot.
+  v1::State MustCreate(const v1::State& state);
   v1::State MustCreate(const std::string& name, int64_t num_features);
   // The state in view FULL; the test fails when it is not there.
   v1::State MustGet(const std::string& name);
+
+  // Every state in view FULL, as bytes: what a refusal must not change.
+  std::string Everything();
 
   std::unique_ptr<normd::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -83,12 +96,25 @@ class ServerTest : public ::testing::Test {
 // A batch norm state with every default.
 v1::State BatchNormState(const std::string& name, int64_t num_features);
 
+// A state of another kind, with every default.
+v1::State LayerNormState(const std::string& name, const std::vector<int64_t>& normalized_shape);
+v1::State RmsNormState(const std::string& name, const std::vector<int64_t>& normalized_shape);
+v1::State GroupNormState(const std::string& name, int64_t num_groups, int64_t num_features);
+v1::State InstanceNormState(const std::string& name, int64_t num_features);
+
+// SGD with this learning rate.
+v1::Optimizer Sgd(double lr);
+
 // Tensors and back.
 v1::Tensor Float32Tensor(const std::vector<int64_t>& shape, const std::vector<float>& values,
                          v1::Layout layout = v1::CHANNELS_FIRST);
 v1::Tensor Float64Tensor(const std::vector<int64_t>& shape, const std::vector<double>& values);
 std::vector<float> Floats(const v1::Tensor& tensor);
 std::vector<double> Doubles(const v1::Tensor& tensor);
+// Of any dtype: `values` rounded to it, and the values of a tensor as it holds them.
+v1::Tensor MakeTensor(v1::DataType dtype, const std::vector<int64_t>& shape,
+                      const std::vector<double>& values);
+std::vector<double> ValuesOf(const v1::Tensor& tensor);
 
 // A request with the batch [2,1] of {low, high}, for a state of one feature.
 v1::TrainRequest PairBatch(const std::string& state, float low, float high);

@@ -1,4 +1,5 @@
-// Every unary method of StateService but for what it refuses; see bad_input_test.cc.
+// Every unary method of StateService but for calibration (calibration_test.cc) and for what it
+// refuses (bad_*_test.cc).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -255,6 +256,50 @@ TEST_F(StateServiceTest, DeletesAndForgets) {
   v1::TrainResponse trained;
   ASSERT_TRUE(Train(train, &trained).ok());
   EXPECT_EQ(trained.disposition(), v1::APPLIED) << "producers are forgotten with their state";
+}
+
+TEST_F(StateServiceTest, ReplacesAStateInOneChange) {
+  StartServer(OnDisk());
+  const auto replace = [this](int64_t num_features, const std::string& etag,
+                              v1::State* replaced = nullptr) {
+    v1::CreateStateRequest request;
+    *request.mutable_state() = BatchNormState("m", num_features);
+    request.set_replace(true);
+    request.set_etag(etag);
+    TestContext context;
+    v1::State ignored;
+    return states_->CreateState(&context, request, replaced == nullptr ? &ignored : replaced);
+  };
+  EXPECT_EQ(ErrorOf(replace(1, "stale")).reason, "STATE_NOT_FOUND");
+  v1::State state;
+  ASSERT_TRUE(replace(1, "", &state).ok()) << "where there is none, it is created";
+  EXPECT_EQ(state.revision(), 1);
+
+  v1::TrainRequest train = PairBatch("m", 0, 2);
+  train.set_producer_id("p");
+  train.set_sequence(5);
+  ASSERT_TRUE(Train(train).ok());
+  const v1::State trained = MustGet("m");
+  EXPECT_EQ(trained.producer_count(), 1);
+  EXPECT_EQ(ErrorOf(replace(2, "stale")).reason, "ETAG_MISMATCH");
+  EXPECT_EQ(ErrorOf(replace(0, trained.etag())).reason, "NUM_FEATURES_OUT_OF_RANGE");
+  EXPECT_EQ(ErrorOf(Create(BatchNormState("m", 2))).reason, "STATE_ALREADY_EXISTS");
+  EXPECT_EQ(MustGet("m").SerializeAsString(), trained.SerializeAsString());
+
+  ASSERT_TRUE(replace(1, trained.etag(), &state).ok());
+  EXPECT_EQ(state.revision(), trained.revision() + 1) << "a watcher never sees a revision twice";
+  EXPECT_NE(state.etag(), trained.etag());
+  EXPECT_EQ(state.producer_count(), 0);
+  EXPECT_EQ(state.running_stats().num_batches_tracked(), 0);
+  EXPECT_THAT(Doubles(state.running_stats().running_mean()), ElementsAre(0));
+  EXPECT_EQ(ErrorOf(replace(1, trained.etag())).reason, "ETAG_MISMATCH");
+
+  StartServer(OnDisk());
+  EXPECT_EQ(MustGet("m").SerializeAsString(), state.SerializeAsString());
+  v1::TrainResponse again;
+  ASSERT_TRUE(Train(train, &again).ok());
+  EXPECT_EQ(again.disposition(), v1::APPLIED) << "producers went with the state";
+  EXPECT_EQ(again.revision(), state.revision() + 1);
 }
 
 TEST_F(StateServiceTest, SetsParametersUnderAnEtag) {

@@ -1,0 +1,35 @@
+#ifndef NORMD_SERVER_DATA_BATCH_H_
+#define NORMD_SERVER_DATA_BATCH_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/norm/moments.h"
+#include "core/norm/norm_config.h"
+#include "core/norm/normalization.h"
+#include "core/state/norm_state.h"
+#include "normd/v1/tensor.pb.h"
+
+// What Train, Normalize and Backward ask of a batch before they compute.
+namespace normd {
+
+// The batch of `input`, which must outlive it. Errors: those of TensorFromWire and Batch::Create.
+absl::StatusOr<Batch> BatchFromWire(const v1::Tensor& input, const NormConfig& config);
+
+// OK when the sets of `batch` have a variance where PyTorch asks for one. Errors:
+// ONE_VALUE_PER_CHANNEL.
+absl::Status CheckHasVariance(const Batch& batch);
+
+// What a state scales and shifts by. Borrows from `state`.
+Affine AffineOf(const NormState& state);
+
+// The running statistics. Borrows from `state`. REQUIRES: the state has them.
+Running RunningOf(const NormState& state);
+
+// OK when `saved` can be the moments of `batch`. Errors: MOMENTS_COUNT_NEGATIVE,
+// MOMENTS_LENGTH_MISMATCH (the count too), MOMENTS_M2_NEGATIVE, NON_FINITE_VALUE (under
+// NonFinitePolicy::kRefuse; metadata index: the set).
+absl::Status CheckSavedMoments(const Moments& saved, const Batch& batch, const NormConfig& config);
+
+}  // namespace normd
+
+#endif  // NORMD_SERVER_DATA_BATCH_H_
