@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cpp/client_impl.h"
-#include "client/cpp/convert.h"
 #include "client/cpp/wire_status.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -19,10 +18,6 @@ constexpr int64_t kMessageBytesMin = int64_t{64} << 10;
 constexpr int64_t kMessageBytesMax = int64_t{1} << 30;
 // An answer carries a little more than the values of its request.
 constexpr int kAnswerExtraBytes = 64 << 10;
-
-std::chrono::system_clock::time_point After(absl::Duration timeout) {
-  return absl::ToChronoTime(absl::Now() + timeout);
-}
 
 grpc::ChannelArguments MakeChannelArguments(const ClientOptions& options) {
   grpc::ChannelArguments arguments;
@@ -83,55 +78,11 @@ absl::Status WaitForServer(const ClientImpl& client) {
                                              "; last error: ", status.error_message()));
 }
 
-// One unary call with the client's deadline.
-template <typename Stub, typename Request, typename Response>
-absl::Status Call(const ClientImpl& client, Stub& stub,
-                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                  const Request& request, Response& response) {
-  AwaitReconnection(*client.channel);
-  grpc::ClientContext context;
-  context.set_deadline(After(client.options.call_timeout));
-  return FromGrpc((stub.*method)(&context, request, &response));
-}
-
-// A call of the StateService that answers with a state.
-template <typename Request>
-absl::StatusOr<State> CallForState(const ClientImpl& client,
-                                   grpc::Status (v1::StateService::Stub::*method)(
-                                       grpc::ClientContext*, const Request&, v1::State*),
-                                   const Request& request) {
-  v1::State response;
-  absl::Status status = Call(client, *client.states, method, request, response);
-  if (!status.ok()) return status;
-  return FromWire(response);
-}
-
-v1::TrainRequest MakeTrainRequest(absl::string_view state, const TrainOptions& options) {
-  v1::TrainRequest request;
-  request.set_state(std::string(state));
-  request.set_producer_id(options.producer_id);
-  request.set_sequence(options.sequence);
-  request.set_return_output(options.return_output);
-  request.set_return_moments(options.return_moments);
-  request.set_durability(ToWire(options.durability));
-  return request;
-}
-
-absl::StatusOr<TrainResult> CallTrain(const ClientImpl& client, const v1::TrainRequest& request) {
-  absl::Status status = CheckMessageBytes(static_cast<int64_t>(request.ByteSizeLong()),
-                                          client.options.message_bytes_max);
-  v1::TrainResponse response;
-  if (status.ok()) {
-    status = Call(client, *client.normalization, &v1::NormalizationService::Stub::Train, request,
-                  response);
-  }
-  if (!status.ok()) return status;
-  absl::StatusOr<TrainResult> result = FromWire(response);
-  if (result.ok()) result->state = request.state();
-  return result;
-}
-
 }  // namespace
+
+std::chrono::system_clock::time_point After(absl::Duration timeout) {
+  return absl::ToChronoTime(absl::Now() + timeout);
+}
 
 void AwaitReconnection(grpc::Channel& channel) {
   if (channel.GetState(/*try_to_connect=*/true) != GRPC_CHANNEL_TRANSIENT_FAILURE) return;
@@ -182,163 +133,6 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& opt
 
 Client::Client(std::unique_ptr<ClientImpl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
-
-absl::StatusOr<State> Client::CreateState(absl::string_view name, const StateConfig& config,
-                                          const InitialValues& initial) {
-  v1::CreateStateRequest request;
-  v1::State& state = *request.mutable_state();
-  state.set_name(std::string(name));
-  *state.mutable_config() = ToWire(config);
-  if (!initial.weight.empty()) {
-    *state.mutable_parameters()->mutable_weight() = VectorToWire(initial.weight);
-  }
-  if (!initial.bias.empty()) {
-    *state.mutable_parameters()->mutable_bias() = VectorToWire(initial.bias);
-  }
-  if (!initial.running_mean.empty()) {
-    *state.mutable_running_stats()->mutable_running_mean() = VectorToWire(initial.running_mean);
-  }
-  if (!initial.running_var.empty()) {
-    *state.mutable_running_stats()->mutable_running_var() = VectorToWire(initial.running_var);
-  }
-  if (initial.num_batches_tracked != 0) {
-    state.mutable_running_stats()->set_num_batches_tracked(initial.num_batches_tracked);
-  }
-  return CallForState(*impl_, &v1::StateService::Stub::CreateState, request);
-}
-
-absl::StatusOr<State> Client::GetState(absl::string_view name, StateView view) {
-  v1::GetStateRequest request;
-  request.set_name(std::string(name));
-  request.set_view(ToWire(view));
-  return CallForState(*impl_, &v1::StateService::Stub::GetState, request);
-}
-
-absl::StatusOr<StatePage> Client::ListStates(const ListOptions& options) {
-  v1::ListStatesRequest request;
-  request.set_prefix(options.prefix);
-  request.set_page_size(options.page_size);
-  request.set_page_token(options.page_token);
-  request.set_view(ToWire(options.view));
-  v1::ListStatesResponse response;
-  absl::Status status =
-      Call(*impl_, *impl_->states, &v1::StateService::Stub::ListStates, request, response);
-  if (!status.ok()) return status;
-  StatePage page;
-  for (const v1::State& wire : response.states()) {
-    absl::StatusOr<State> state = FromWire(wire);
-    if (!state.ok()) return state.status();
-    page.states.push_back(*std::move(state));
-  }
-  page.damaged.assign(response.damaged().begin(), response.damaged().end());
-  page.next_page_token = response.next_page_token();
-  return page;
-}
-
-StateLister Client::ListAllStates(ListOptions options) {
-  return StateLister(this, std::move(options));
-}
-
-absl::StatusOr<State> Client::UpdateState(absl::string_view name, const ConfigUpdate& update,
-                                          absl::string_view etag) {
-  v1::UpdateStateRequest request;
-  request.mutable_state()->set_name(std::string(name));
-  request.set_etag(std::string(etag));
-  v1::NormConfig& config = *request.mutable_state()->mutable_config();
-  google::protobuf::FieldMask& mask = *request.mutable_update_mask();
-  if (update.eps.has_value()) {
-    config.set_eps(*update.eps);
-    mask.add_paths("config.eps");
-  }
-  if (update.momentum.has_value()) {
-    config.set_momentum(*update.momentum);
-    mask.add_paths("config.momentum");
-  }
-  if (update.cumulative_average) {
-    config.set_cumulative_average(true);
-    mask.add_paths("config.cumulative_average");
-  }
-  if (update.correction.has_value()) {
-    config.set_running_var_correction(*update.correction);
-    mask.add_paths("config.running_var_correction");
-  }
-  if (update.non_finite.has_value()) {
-    config.set_non_finite(ToWire(*update.non_finite));
-    mask.add_paths("config.non_finite");
-  }
-  return CallForState(*impl_, &v1::StateService::Stub::UpdateState, request);
-}
-
-absl::Status Client::DeleteState(absl::string_view name, absl::string_view etag) {
-  v1::DeleteStateRequest request;
-  request.set_name(std::string(name));
-  request.set_etag(std::string(etag));
-  google::protobuf::Empty response;
-  return Call(*impl_, *impl_->states, &v1::StateService::Stub::DeleteState, request, response);
-}
-
-absl::StatusOr<State> Client::SetParameters(absl::string_view name,
-                                            std::optional<absl::Span<const float>> weight,
-                                            std::optional<absl::Span<const float>> bias,
-                                            absl::string_view etag) {
-  v1::SetParametersRequest request;
-  request.set_name(std::string(name));
-  request.set_etag(std::string(etag));
-  if (weight.has_value()) *request.mutable_parameters()->mutable_weight() = VectorToWire(*weight);
-  if (bias.has_value()) *request.mutable_parameters()->mutable_bias() = VectorToWire(*bias);
-  return CallForState(*impl_, &v1::StateService::Stub::SetParameters, request);
-}
-
-absl::StatusOr<State> Client::ResetRunningStats(absl::string_view name) {
-  v1::ResetRunningStatsRequest request;
-  request.set_name(std::string(name));
-  return CallForState(*impl_, &v1::StateService::Stub::ResetRunningStats, request);
-}
-
-absl::StatusOr<State> Client::FreezeState(absl::string_view name, absl::string_view etag) {
-  v1::FreezeStateRequest request;
-  request.set_name(std::string(name));
-  request.set_etag(std::string(etag));
-  return CallForState(*impl_, &v1::StateService::Stub::FreezeState, request);
-}
-
-absl::StatusOr<State> Client::UnfreezeState(absl::string_view name, absl::string_view etag) {
-  v1::UnfreezeStateRequest request;
-  request.set_name(std::string(name));
-  request.set_etag(std::string(etag));
-  return CallForState(*impl_, &v1::StateService::Stub::UnfreezeState, request);
-}
-
-absl::StatusOr<TrainResult> Client::Train(absl::string_view state, const Batch& batch,
-                                          const TrainOptions& options) {
-  v1::TrainRequest request = MakeTrainRequest(state, options);
-  *request.mutable_input() = ToWire(batch);
-  return CallTrain(*impl_, request);
-}
-
-absl::StatusOr<TrainResult> Client::Train(absl::string_view state, const Moments& moments,
-                                          const TrainOptions& options) {
-  v1::TrainRequest request = MakeTrainRequest(state, options);
-  *request.mutable_moments() = ToWire(moments);
-  return CallTrain(*impl_, request);
-}
-
-absl::StatusOr<NormalizeResult> Client::Normalize(absl::string_view state, const Batch& batch) {
-  v1::NormalizeRequest request;
-  request.set_state(std::string(state));
-  *request.mutable_input() = ToWire(batch);
-  absl::Status status = CheckMessageBytes(static_cast<int64_t>(request.ByteSizeLong()),
-                                          impl_->options.message_bytes_max);
-  v1::NormalizeResponse response;
-  if (status.ok()) {
-    status = Call(*impl_, *impl_->normalization, &v1::NormalizationService::Stub::Normalize,
-                  request, response);
-  }
-  if (!status.ok()) return status;
-  absl::StatusOr<NormalizeResult> result = FromWire(response);
-  if (result.ok()) result->state = std::string(state);
-  return result;
-}
 
 const std::string& Client::address() const { return impl_->options.address; }
 

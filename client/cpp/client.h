@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/cpp/backward_stream.h"
 #include "client/cpp/batch.h"
 #include "client/cpp/moments.h"
 #include "client/cpp/normalize_stream.h"
@@ -37,6 +38,14 @@ struct ClientOptions {
   absl::Duration keepalive_time = absl::Minutes(5);
 };
 
+struct CreateOptions {
+  // Replace a state of this name in one change: what it has learned goes, its producers too, and
+  // its revisions go on. Where there is none, create it.
+  bool replace = false;
+  // With `replace`: of the state that is to be there (STATE_NOT_FOUND).
+  std::string etag;
+};
+
 struct ListOptions {
   std::string prefix;      // only names that begin with it; empty for all
   int32_t page_size = 0;   // 0: the server's default
@@ -58,7 +67,20 @@ struct TrainOptions {
   int64_t sequence = 0;
   bool return_output = false;  // not with moments
   bool return_moments = false;
+  // Contribute to the calibration under way instead (CALIBRATION_NOT_ACTIVE).
+  bool calibrate = false;
   Durability durability = Durability::kDurable;
+};
+
+// Who applies gradients, and when that is answered; as in TrainOptions.
+struct ApplyOptions {
+  std::string producer_id;
+  int64_t sequence = 0;
+  Durability durability = Durability::kDurable;
+};
+
+struct BackwardOptions : GradientOptions {
+  ApplyOptions apply_options;  // with `apply`
 };
 
 struct ClientImpl;
@@ -80,9 +102,12 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Errors: STATE_ALREADY_EXISTS, STATE_NAME_INVALID, a reason for the field that is wrong.
+  // Creates a state, or replaces one. Errors: STATE_ALREADY_EXISTS, STATE_NAME_INVALID, a reason
+  // for the field that is wrong; with an etag ETAG_MISMATCH and STATE_NOT_FOUND. A state that was
+  // to be replaced is then as it was.
   absl::StatusOr<State> CreateState(absl::string_view name, const StateConfig& config,
-                                    const InitialValues& initial = {});
+                                    const InitialValues& initial = {},
+                                    const CreateOptions& options = {});
   // Errors: STATE_NOT_FOUND, RECORD_DAMAGED.
   absl::StatusOr<State> GetState(absl::string_view name, StateView view = StateView::kFull);
   // One page. Errors: PAGE_TOKEN_INVALID, PAGE_SIZE_INVALID.
@@ -96,17 +121,27 @@ class Client {
                                     absl::string_view etag = "");
   // Errors: STATE_NOT_FOUND, ETAG_MISMATCH.
   absl::Status DeleteState(absl::string_view name, absl::string_view etag = "");
-  // Sets what has a value; the other stays. Errors: STATE_NOT_FOUND, ETAG_MISMATCH, STATE_FROZEN,
-  // PARAMETERS_ABSENT, PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE.
+  // Sets what has a value, rounded to parameter_dtype; the other stays. Errors: STATE_NOT_FOUND,
+  // ETAG_MISMATCH, STATE_FROZEN, PARAMETERS_ABSENT, PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE.
   absl::StatusOr<State> SetParameters(absl::string_view name,
-                                      std::optional<absl::Span<const float>> weight,
-                                      std::optional<absl::Span<const float>> bias,
+                                      std::optional<absl::Span<const double>> weight,
+                                      std::optional<absl::Span<const double>> bias,
                                       absl::string_view etag = "");
   // Errors: STATE_NOT_FOUND, STATE_FROZEN, RUNNING_STATS_ABSENT.
   absl::StatusOr<State> ResetRunningStats(absl::string_view name);
   // Errors: STATE_NOT_FOUND, ETAG_MISMATCH.
   absl::StatusOr<State> FreezeState(absl::string_view name, absl::string_view etag = "");
   absl::StatusOr<State> UnfreezeState(absl::string_view name, absl::string_view etag = "");
+  // Begins to gather precise statistics, from Train() calls with `calibrate` of any client; serving
+  // goes on with the old ones. Errors: STATE_NOT_FOUND, ETAG_MISMATCH, STATE_FROZEN,
+  // RUNNING_STATS_ABSENT, CALIBRATION_ACTIVE, FIELD_NOT_APPLICABLE (kPooled of an instance norm).
+  absl::StatusOr<State> BeginCalibration(absl::string_view name, CalibrationMethod method,
+                                         absl::string_view etag = "");
+  // Replaces the running statistics by what was gathered, at once. Errors: STATE_NOT_FOUND,
+  // STATE_FROZEN, CALIBRATION_NOT_ACTIVE, CALIBRATION_EMPTY.
+  absl::StatusOr<State> CommitCalibration(absl::string_view name);
+  // Forgets what was gathered. Errors: STATE_NOT_FOUND, STATE_FROZEN, CALIBRATION_NOT_ACTIVE.
+  absl::StatusOr<State> AbortCalibration(absl::string_view name);
   // Watches the states whose names begin with `prefix`. When it returns the watch stands, or was
   // refused: then the first Next() says why (STATE_NAME_INVALID, LIMIT_REACHED, kUnavailable).
   // Errors: kDeadlineExceeded.
@@ -120,12 +155,27 @@ class Client {
                                     const TrainOptions& options = {});
   // Normalizes one batch by the running statistics. The result's status is OK. Errors: as Train.
   absl::StatusOr<NormalizeResult> Normalize(absl::string_view state, const Batch& batch);
+  // The gradients of Train or Normalize of `input`, as autograd gives them. The result's status is
+  // OK. Errors: STATE_NOT_FOUND, GRADIENT_SHAPE_MISMATCH, a reason for what is wrong with the
+  // batches; with `apply` those of ApplyGradients.
+  absl::StatusOr<BackwardResult> Backward(absl::string_view state, const Batch& input,
+                                          const Batch& grad_output,
+                                          const BackwardOptions& options = {});
+  // Steps weight and bias by gradients of length C; one without a value takes no part. Errors:
+  // STATE_NOT_FOUND, STATE_FROZEN, OPTIMIZER_ABSENT, PARAMETERS_ABSENT, GRADIENTS_MISSING,
+  // PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE.
+  absl::StatusOr<ApplyResult> ApplyGradients(absl::string_view state,
+                                             std::optional<absl::Span<const double>> grad_weight,
+                                             std::optional<absl::Span<const double>> grad_bias,
+                                             const ApplyOptions& options = {});
 
   // Opening does not wait for the server; the first messages do. Errors: kInvalidArgument for an
   // option out of range.
   absl::StatusOr<std::unique_ptr<TrainStream>> OpenTrainStream(const TrainStreamOptions& options);
   absl::StatusOr<std::unique_ptr<NormalizeStream>> OpenNormalizeStream(
       const NormalizeStreamOptions& options);
+  absl::StatusOr<std::unique_ptr<BackwardStream>> OpenBackwardStream(
+      const BackwardStreamOptions& options);
 
   const std::string& address() const;
 

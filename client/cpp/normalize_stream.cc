@@ -87,14 +87,14 @@ class NormalizeStream::Impl final : public ResumableCall::Traffic {
     const grpc::Status parsed =
         grpc::SerializationTraits<v1::NormalizeResponse>::Deserialize(&answer, &response);
     if (!parsed.ok()) return absl::InternalError("the server's answer is not a NormalizeResponse");
-    absl::StatusOr<NormalizeResult> result = FromWire(response);
+    absl::StatusOr<NormalizeResult> result = FromWire(std::move(response));
     if (!result.ok()) return result.status();
     {
       absl::MutexLock lock(&call_.mutex());
       const Held& oldest = held_.front();
-      if (oldest.sequence != response.sequence()) {
+      if (oldest.sequence != result->sequence) {
         return absl::InternalError(absl::StrCat("expected the answer to batch ", oldest.sequence,
-                                                " from the server, got ", response.sequence()));
+                                                " from the server, got ", result->sequence));
       }
       result->state = oldest.state;
     }

@@ -1,6 +1,8 @@
 #include "client/cpp/request_bytes.h"
 
 #include <cstring>
+#include <initializer_list>
+#include <string>
 
 #include "client/cpp/convert.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -35,43 +37,63 @@ grpc::Slice ToSlice(const google::protobuf::MessageLite& message) {
   return grpc::Slice(slice, grpc::Slice::STEAL_REF);
 }
 
-// A Tensor as field `field_number`, and the fields of `rest` behind it.
-grpc::Slice EncodeTensor(int field_number, const Batch& batch,
-                         const google::protobuf::MessageLite& rest) {
-  const v1::Tensor head =
-      ToWire(Batch::Borrow({batch.shape().begin(), batch.shape().end()}, {}, batch.layout()));
-  const size_t head_bytes = head.ByteSizeLong();
-  const size_t data_bytes = batch.values().size() * sizeof(float);
-  const uint32_t tensor_tag = LengthDelimitedTag(field_number);
-  const uint32_t data_tag = LengthDelimitedTag(v1::Tensor::kDataFieldNumber);
-  const size_t tensor_bytes = head_bytes + FieldBytes(data_tag, data_bytes);
+// A Tensor as a field of a request, whose bytes are copied once.
+class TensorField {
+ public:
+  TensorField(int field_number, const Batch& batch)
+      : tag_(LengthDelimitedTag(field_number)),
+        data_(batch.bytes()),
+        head_(HeadToWire(batch)),
+        tensor_bytes_(head_.ByteSizeLong() + FieldBytes(kDataTag, data_.size())) {}
 
-  grpc_slice slice = grpc_slice_malloc(FieldBytes(tensor_tag, tensor_bytes) + rest.ByteSizeLong());
+  size_t bytes() const { return FieldBytes(tag_, tensor_bytes_); }
+
+  uint8_t* Write(uint8_t* to) const {
+    to = WriteLength(tag_, tensor_bytes_, to);
+    to = head_.SerializeWithCachedSizesToArray(to);
+    to = WriteLength(kDataTag, data_.size(), to);
+    if (!data_.empty()) std::memcpy(to, data_.data(), data_.size());
+    return to + data_.size();
+  }
+
+ private:
+  static constexpr uint32_t kDataTag =
+      (uint32_t{v1::Tensor::kDataFieldNumber} << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+
+  const uint32_t tag_;
+  const absl::string_view data_;
+  const v1::Tensor head_;
+  const size_t tensor_bytes_;
+};
+
+// Tensors, and the fields of `rest` behind them.
+grpc::Slice EncodeTensors(std::initializer_list<TensorField> tensors,
+                          const google::protobuf::MessageLite& rest) {
+  size_t bytes = rest.ByteSizeLong();
+  for (const TensorField& tensor : tensors) bytes += tensor.bytes();
+  grpc_slice slice = grpc_slice_malloc(bytes);
   uint8_t* to = GRPC_SLICE_START_PTR(slice);
-  to = WriteLength(tensor_tag, tensor_bytes, to);
-  to = head.SerializeWithCachedSizesToArray(to);
-  to = WriteLength(data_tag, data_bytes, to);
-  if (data_bytes > 0) std::memcpy(to, batch.values().data(), data_bytes);
-  rest.SerializeWithCachedSizesToArray(to + data_bytes);
+  for (const TensorField& tensor : tensors) to = tensor.Write(to);
+  rest.SerializeWithCachedSizesToArray(to);
   return grpc::Slice(slice, grpc::Slice::STEAL_REF);
 }
 
-v1::TrainRequest TrainFlags(bool return_output, bool return_moments) {
-  v1::TrainRequest flags;
-  flags.set_return_output(return_output);
-  flags.set_return_moments(return_moments);
-  return flags;
+v1::TrainRequest ToRequest(const TrainFlags& flags) {
+  v1::TrainRequest request;
+  request.set_return_output(flags.return_output);
+  request.set_return_moments(flags.return_moments);
+  request.set_calibrate(flags.calibrate);
+  return request;
 }
 
 }  // namespace
 
-grpc::Slice EncodeTrainBatch(const Batch& batch, bool return_output, bool return_moments) {
-  return EncodeTensor(v1::TrainRequest::kInputFieldNumber, batch,
-                      TrainFlags(return_output, return_moments));
+grpc::Slice EncodeTrainBatch(const Batch& batch, const TrainFlags& flags) {
+  return EncodeTensors({TensorField(v1::TrainRequest::kInputFieldNumber, batch)}, ToRequest(flags));
 }
 
-grpc::Slice EncodeTrainBatch(const Moments& moments, bool return_output, bool return_moments) {
-  v1::TrainRequest request = TrainFlags(return_output, return_moments);
+grpc::Slice EncodeTrainBatch(const Moments& moments, const TrainFlags& flags) {
+  v1::TrainRequest request = ToRequest(flags);
   *request.mutable_moments() = ToWire(moments);
   return ToSlice(request);
 }
@@ -87,13 +109,36 @@ grpc::Slice EncodeTrainHead(absl::string_view state, absl::string_view producer_
 }
 
 grpc::Slice EncodeNormalizeBatch(const Batch& batch) {
-  return EncodeTensor(v1::NormalizeRequest::kInputFieldNumber, batch, v1::NormalizeRequest());
+  return EncodeTensors({TensorField(v1::NormalizeRequest::kInputFieldNumber, batch)},
+                       v1::NormalizeRequest());
 }
 
 grpc::Slice EncodeNormalizeHead(absl::string_view state, int64_t sequence) {
   v1::NormalizeRequest request;
   request.set_state(std::string(state));
   request.set_sequence(sequence);
+  return ToSlice(request);
+}
+
+grpc::Slice EncodeBackwardBatch(const Batch& input, const Batch& grad_output,
+                                const BackwardFlags& flags) {
+  v1::BackwardRequest rest;
+  rest.set_mode(ToWire(flags.mode));
+  if (flags.moments.has_value()) *rest.mutable_moments() = ToWire(*flags.moments);
+  rest.set_omit_grad_input(flags.omit_grad_input);
+  rest.set_apply(flags.apply);
+  return EncodeTensors({TensorField(v1::BackwardRequest::kInputFieldNumber, input),
+                        TensorField(v1::BackwardRequest::kGradOutputFieldNumber, grad_output)},
+                       rest);
+}
+
+grpc::Slice EncodeBackwardHead(absl::string_view state, absl::string_view producer_id,
+                               int64_t sequence, Durability durability) {
+  v1::BackwardRequest request;
+  request.set_state(std::string(state));
+  request.set_producer_id(std::string(producer_id));
+  request.set_sequence(sequence);
+  request.set_durability(ToWire(durability));
   return ToSlice(request);
 }
 

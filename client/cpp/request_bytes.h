@@ -2,7 +2,7 @@
 #define NORMD_CLIENT_CPP_REQUEST_BYTES_H_
 
 #include <cstdint>
-#include <string>
+#include <optional>
 
 #include "absl/strings/string_view.h"
 #include "client/cpp/batch.h"
@@ -16,9 +16,16 @@
 // encoded again. Slices share their bytes.
 namespace normd::client {
 
+// What a TrainRequest asks for beside its batch.
+struct TrainFlags {
+  bool return_output = false;
+  bool return_moments = false;
+  bool calibrate = false;
+};
+
 // The batch of a TrainRequest, with what is asked for.
-grpc::Slice EncodeTrainBatch(const Batch& batch, bool return_output, bool return_moments);
-grpc::Slice EncodeTrainBatch(const Moments& moments, bool return_output, bool return_moments);
+grpc::Slice EncodeTrainBatch(const Batch& batch, const TrainFlags& flags);
+grpc::Slice EncodeTrainBatch(const Moments& moments, const TrainFlags& flags);
 
 // The rest of a TrainRequest: state, producer_id, sequence, durability.
 grpc::Slice EncodeTrainHead(absl::string_view state, absl::string_view producer_id,
@@ -27,6 +34,21 @@ grpc::Slice EncodeTrainHead(absl::string_view state, absl::string_view producer_
 // The input of a NormalizeRequest, and the rest: state, sequence.
 grpc::Slice EncodeNormalizeBatch(const Batch& batch);
 grpc::Slice EncodeNormalizeHead(absl::string_view state, int64_t sequence);
+
+// What a BackwardRequest asks for beside its tensors.
+struct BackwardFlags {
+  BackwardMode mode = BackwardMode::kTrain;
+  std::optional<Moments> moments;
+  bool omit_grad_input = false;
+  bool apply = false;
+};
+
+// The tensors of a BackwardRequest, with what is asked for, and the rest: state, producer_id,
+// sequence, durability.
+grpc::Slice EncodeBackwardBatch(const Batch& input, const Batch& grad_output,
+                                const BackwardFlags& flags);
+grpc::Slice EncodeBackwardHead(absl::string_view state, absl::string_view producer_id,
+                               int64_t sequence, Durability durability);
 
 // The message of both pieces.
 grpc::ByteBuffer JoinMessage(const grpc::Slice& head, const grpc::Slice& batch);

@@ -44,16 +44,10 @@ struct SendOptions {
   bool return_output = false;
   // Return the moments of the batch.
   bool return_moments = false;
+  // Contribute to the calibration under way instead (CALIBRATION_NOT_ACTIVE).
+  bool calibrate = false;
   // The sequence of this update; must be above the last one of this state. Nothing: the next one.
   std::optional<int64_t> sequence;
-};
-
-// An update that the stream has taken and does not know to be durable.
-struct PendingUpdate {
-  std::string state;
-  int64_t sequence = 0;
-  // True for a relaxed update that was answered and may not be on disk yet.
-  bool answered = false;
 };
 
 // Sends updates to any number of states, and each is applied exactly once: after a lost connection

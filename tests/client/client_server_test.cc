@@ -61,6 +61,30 @@ class ClientServerTest : public ::testing::Test {
   std::unique_ptr<Client> client_;
 };
 
+TEST_F(ClientServerTest, ReplacesAStateInOneChange) {
+  const State first = Create("a", 2);
+  CreateOptions options;
+  options.replace = true;
+  options.etag = first.etag;
+  InitialValues initial;
+  initial.running_var = {-1, 1, 1};
+  const StateConfig config = StateConfig::BatchNorm(3);
+  EXPECT_EQ(ErrorReason(client_->CreateState("a", config, initial, options).status()),
+            "NON_FINITE_VALUE");
+  EXPECT_EQ(client_->GetState("a")->revision, first.revision) << "a refusal changes nothing";
+  initial.running_var = {4, 1, 1};
+  const auto replaced = client_->CreateState("a", config, initial, options);
+  ASSERT_TRUE(replaced.ok()) << replaced.status();
+  EXPECT_EQ(replaced->config.num_features, 3);
+  EXPECT_THAT(replaced->running_var, ElementsAre(4, 1, 1));
+  EXPECT_EQ(replaced->revision, first.revision + 1);
+  EXPECT_EQ(ErrorReason(client_->CreateState("a", config, {}, options).status()), "ETAG_MISMATCH");
+  EXPECT_EQ(ErrorReason(client_->CreateState("b", config, {}, options).status()),
+            "STATE_NOT_FOUND");
+  options.etag.clear();
+  EXPECT_TRUE(client_->CreateState("b", config, {}, options).ok());
+}
+
 TEST_F(ClientServerTest, CreatesAStateWithPyTorchsDefaultsAndReadsItBack) {
   Create("a/b", 3);
   const auto state = client_->GetState("a/b");
@@ -122,9 +146,9 @@ TEST_F(ClientServerTest, CarriesCodeReasonAndMessageOfARefusal) {
   EXPECT_EQ(ErrorReason(missing), "STATE_NOT_FOUND");
   EXPECT_THAT(std::string(missing.message()), HasSubstr("none"));
   Create("a", 1);
-  EXPECT_EQ(ErrorReason(client_->CreateState("a", {.num_features = 1}).status()),
+  EXPECT_EQ(ErrorReason(client_->CreateState("a", StateConfig::BatchNorm(1)).status()),
             "STATE_ALREADY_EXISTS");
-  EXPECT_EQ(ErrorReason(client_->CreateState("a/..", {.num_features = 1}).status()),
+  EXPECT_EQ(ErrorReason(client_->CreateState("a/..", StateConfig::BatchNorm(1)).status()),
             "STATE_NAME_INVALID");
   ListOptions bad_page;
   bad_page.page_token = "x";
@@ -183,7 +207,7 @@ TEST_F(ClientServerTest, ChangesConfigParametersAndStatisticsGuardedByTheEtag) {
   EXPECT_EQ(again->config.correction, 0);
   EXPECT_EQ(again->config.non_finite, NonFinite::kPropagate);
 
-  const std::vector<float> weight = {5, 6};
+  const std::vector<double> weight = {5, 6};
   const auto set = client_->SetParameters("a", weight, std::nullopt, again->etag);
   ASSERT_TRUE(set.ok()) << set.status();
   const auto read = client_->GetState("a");

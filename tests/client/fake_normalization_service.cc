@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <deque>
 #include <optional>
 
@@ -30,6 +31,7 @@ google::rpc::Status MakeWireStatus(int code, v1::ErrorReason reason, const std::
 }
 
 v1::Durability DurabilityOf(const v1::TrainRequest& request) { return request.durability(); }
+v1::Durability DurabilityOf(const v1::BackwardRequest& request) { return request.durability(); }
 v1::Durability DurabilityOf(const v1::NormalizeRequest&) { return v1::DURABILITY_UNSPECIFIED; }
 
 }  // namespace
@@ -177,6 +179,10 @@ class FakeNormalizationService::Service final : public v1::NormalizationService:
       grpc::CallbackServerContext*) override {
     return Begin<v1::NormalizeRequest, v1::NormalizeResponse>();
   }
+  grpc::ServerBidiReactor<v1::BackwardRequest, v1::BackwardResponse>* StreamBackward(
+      grpc::CallbackServerContext*) override {
+    return Begin<v1::BackwardRequest, v1::BackwardResponse>();
+  }
 
  private:
   template <typename Request, typename Response>
@@ -274,7 +280,10 @@ grpc::Status FakeNormalizationService::MakeStatus(grpc::StatusCode code, v1::Err
   return grpc::Status(code, message, MakeWireStatus(code, reason, message).SerializeAsString());
 }
 
-void FakeNormalizationService::Apply(const v1::TrainRequest& request, v1::TrainResponse& response) {
+template <typename Request, typename Response>
+FakeNormalizationService::StateLog& FakeNormalizationService::ApplyUpdate(const Request& request,
+                                                                          int64_t number,
+                                                                          Response& response) {
   StateLog& log = memory_[request.state()];
   int64_t& decided = log.decided[request.producer_id()];
   if (request.sequence() <= decided) {
@@ -283,12 +292,30 @@ void FakeNormalizationService::Apply(const v1::TrainRequest& request, v1::TrainR
   } else {
     response.set_disposition(v1::APPLIED);
     decided = request.sequence();
-    log.applied.push_back(request.moments().count());
+    log.applied.push_back(number);
   }
   response.set_revision(static_cast<int64_t>(log.applied.size()) + 1);
-  response.set_num_batches_tracked(static_cast<int64_t>(log.applied.size()));
   if (request.durability() != v1::RELAXED) disk_[request.state()] = log;
   response.set_durable_sequence(disk_[request.state()].decided[request.producer_id()]);
+  return log;
+}
+
+void FakeNormalizationService::Apply(const v1::TrainRequest& request, v1::TrainResponse& response) {
+  const StateLog& log = ApplyUpdate(request, request.moments().count(), response);
+  response.set_num_batches_tracked(static_cast<int64_t>(log.applied.size()));
+}
+
+void FakeNormalizationService::Apply(const v1::BackwardRequest& request,
+                                     v1::BackwardResponse& response) {
+  if (request.apply()) {
+    float number = 0;
+    std::memcpy(&number, request.grad_output().data().data(), sizeof(number));
+    const StateLog& log = ApplyUpdate(request, static_cast<int64_t>(number), response);
+    response.set_optimizer_step(static_cast<int64_t>(log.applied.size()));
+    if (response.disposition() == v1::DUPLICATE) return;
+  }
+  if (!request.omit_grad_input()) *response.mutable_grad_input() = request.grad_output();
+  *response.mutable_grad_weight() = request.grad_output();
 }
 
 void FakeNormalizationService::Apply(const v1::NormalizeRequest& request,

@@ -23,10 +23,11 @@ namespace normd::client {
 // on a unix socket of its own. Thread-safe.
 //
 // A relaxed update is applied and not durable until a durable one of its state follows. Updates are
-// told apart by moments.count, which a test sets to what it likes.
+// told apart by moments.count, or by the first value of a grad_output, which a test sets to what it
+// likes.
 class FakeNormalizationService {
  public:
-  // What to do with one message of StreamTrain or StreamNormalize.
+  // What to do with one message of a stream.
   enum class Action {
     kAnswer,
     kDropBefore,   // end the stream with UNAVAILABLE, the message unseen
@@ -91,7 +92,13 @@ class FakeNormalizationService {
   };
 
   std::shared_ptr<Stream> Register(std::shared_ptr<Stream> stream);
+  // Applies update `number` unless it is a duplicate; fills in the fields that answers share.
+  template <typename Request, typename Response>
+  StateLog& ApplyUpdate(const Request& request, int64_t number, Response& response)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Apply(const v1::TrainRequest& request, v1::TrainResponse& response)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Apply(const v1::BackwardRequest& request, v1::BackwardResponse& response)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Apply(const v1::NormalizeRequest& request, v1::NormalizeResponse& response)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -15,7 +15,10 @@
 namespace normd::client {
 namespace {
 
+using ::testing::DoubleEq;
+using ::testing::DoubleNear;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::SizeIs;
 
 struct Case {
@@ -74,6 +77,56 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ComputeMomentsTest,
                                                "Rank5Last", {2, 4, 5, 6, 3}, Layout::kChannelsLast},
                                            Case{"OneValue", {1, 1}, Layout::kChannelsFirst}),
                          [](const auto& test) { return test.param.name; });
+
+// One value a set and dtype, all exact in the narrowest: [N,C,L] = [2,2,3].
+const std::vector<double>& SmallValues() {
+  static const auto* const kValues =
+      new std::vector<double>{1, 2, 3, -4, 0, 4, 10, 20, 30, 0.5, 0.5, 0.5};
+  return *kValues;
+}
+
+TEST(ComputeMomentsKindTest, InstanceNormHasASetASampleAndChannelInBothLayouts) {
+  const std::vector<double>& first = SmallValues();
+  std::vector<double> last(first.size());
+  for (size_t n = 0; n < 2; ++n) {
+    for (size_t c = 0; c < 2; ++c) {
+      for (size_t l = 0; l < 3; ++l) last[(n * 3 + l) * 2 + c] = first[(n * 2 + c) * 3 + l];
+    }
+  }
+  for (const Batch& batch :
+       {Batch::Borrow({2, 2, 3}, first), Batch::Borrow({2, 3, 2}, last, Layout::kChannelsLast)}) {
+    const auto moments = ComputeMoments(batch, NormKind::kInstanceNorm);
+    ASSERT_TRUE(moments.ok()) << moments.status();
+    EXPECT_EQ(moments->count, 3);
+    EXPECT_THAT(moments->mean, ElementsAre(2, 0, 20, 0.5));
+    EXPECT_THAT(moments->m2, ElementsAre(2, 32, 200, 0));
+  }
+}
+
+TEST(ComputeMomentsKindTest, EveryDtypeGivesTheMomentsOfItsValues) {
+  const Batch doubles = Batch::Borrow({2, 2, 3}, SmallValues());
+  for (const DataType dtype :
+       {DataType::kFloat32, DataType::kFloat64, DataType::kFloat16, DataType::kBfloat16}) {
+    const auto batch = Convert(doubles, dtype);
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    const auto moments = ComputeMoments(*batch);
+    ASSERT_TRUE(moments.ok()) << moments.status();
+    EXPECT_EQ(moments->count, 6);
+    EXPECT_THAT(moments->mean, ElementsAre(DoubleEq(11), DoubleEq(0.25))) << DataTypeName(dtype);
+    EXPECT_THAT(moments->m2, ElementsAre(DoubleNear(688, 1e-9), DoubleNear(32.375, 1e-9)))
+        << DataTypeName(dtype);
+  }
+}
+
+TEST(ComputeMomentsKindTest, RefusesKindsThatDoNotTrainWithMoments) {
+  for (const NormKind kind : {NormKind::kLayerNorm, NormKind::kGroupNorm, NormKind::kRmsNorm}) {
+    EXPECT_EQ(ErrorReason(ComputeMoments(Batch::Own({2, 2}, {1, 2, 3, 4}), kind).status()),
+              "MOMENTS_NOT_POSSIBLE");
+  }
+  EXPECT_EQ(ErrorReason(
+                ComputeMoments(Batch::Own({2, 2}, {1, 2, 3, 4}), NormKind::kInstanceNorm).status()),
+            "RANK_UNSUPPORTED");
+}
 
 TEST(ComputeMomentsEdgeTest, AnEmptyBatchHasCountZeroForEveryChannel) {
   const auto moments = ComputeMoments(Batch::Own({0, 4, 3}, {}));

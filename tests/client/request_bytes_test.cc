@@ -1,6 +1,7 @@
 #include "client/cpp/request_bytes.h"
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "client/cpp/convert.h"
@@ -36,7 +37,7 @@ TEST(RequestBytesTest, ABatchIsTheTrainRequestOfTheSameFields) {
     *expected.mutable_input() = ToWire(batch);
     const auto actual = Parse<v1::TrainRequest>(
         JoinMessage(EncodeTrainHead("a/b", "me", int64_t{1} << 40, Durability::kRelaxed),
-                    EncodeTrainBatch(batch, true, false)));
+                    EncodeTrainBatch(batch, {.return_output = true})));
     EXPECT_TRUE(MessageDifferencer::Equals(actual, expected)) << length;
   }
 }
@@ -47,10 +48,12 @@ TEST(RequestBytesTest, MomentsAreTheTrainRequestOfTheSameFields) {
   expected.set_state("a");
   expected.set_sequence(7);
   expected.set_return_moments(true);
+  expected.set_calibrate(true);
   expected.set_durability(v1::DURABLE);
   *expected.mutable_moments() = ToWire(moments);
-  const auto actual = Parse<v1::TrainRequest>(JoinMessage(
-      EncodeTrainHead("a", "", 7, Durability::kDurable), EncodeTrainBatch(moments, false, true)));
+  const auto actual = Parse<v1::TrainRequest>(
+      JoinMessage(EncodeTrainHead("a", "", 7, Durability::kDurable),
+                  EncodeTrainBatch(moments, {.return_moments = true, .calibrate = true})));
   EXPECT_TRUE(MessageDifferencer::Equals(actual, expected));
 }
 
@@ -63,6 +66,48 @@ TEST(RequestBytesTest, ABatchIsTheNormalizeRequestOfTheSameFields) {
   *expected.mutable_input() = ToWire(batch);
   const auto actual = Parse<v1::NormalizeRequest>(
       JoinMessage(EncodeNormalizeHead("a", 7), EncodeNormalizeBatch(batch)));
+  EXPECT_TRUE(MessageDifferencer::Equals(actual, expected));
+}
+
+TEST(RequestBytesTest, ABatchOfAnyDtypeIsSentAsItLies) {
+  const std::string bytes = "abcdefgh";
+  for (const auto& [dtype, wire_dtype, elements] :
+       {std::tuple(DataType::kFloat64, v1::FLOAT64, 1),
+        std::tuple(DataType::kFloat32, v1::FLOAT32, 2),
+        std::tuple(DataType::kFloat16, v1::FLOAT16, 4),
+        std::tuple(DataType::kBfloat16, v1::BFLOAT16, 4)}) {
+    const Batch batch = Batch::Borrow({1, elements}, dtype, bytes);
+    const auto actual = Parse<v1::NormalizeRequest>(
+        JoinMessage(EncodeNormalizeHead("a", 1), EncodeNormalizeBatch(batch)));
+    EXPECT_EQ(actual.input().dtype(), wire_dtype);
+    EXPECT_EQ(actual.input().shape(1), elements);
+    EXPECT_EQ(actual.input().data(), bytes);
+  }
+}
+
+TEST(RequestBytesTest, TwoBatchesAreTheBackwardRequestOfTheSameFields) {
+  const std::vector<double> input = {1, 2, 3, 4};
+  const std::vector<double> grad_output = {5, 6, 7, 8};
+  BackwardFlags flags;
+  flags.mode = BackwardMode::kEval;
+  flags.moments = Moments{2, {1.0, 2.0}, {0.5, 0.25}};
+  flags.omit_grad_input = true;
+  flags.apply = true;
+  v1::BackwardRequest expected;
+  expected.set_state("a");
+  expected.set_producer_id("me");
+  expected.set_sequence(7);
+  expected.set_durability(v1::DURABLE);
+  *expected.mutable_input() = ToWire(Batch::Borrow({2, 2}, input));
+  *expected.mutable_grad_output() = ToWire(Batch::Borrow({2, 2}, grad_output));
+  expected.set_mode(v1::BackwardRequest::EVAL);
+  *expected.mutable_moments() = ToWire(*flags.moments);
+  expected.set_omit_grad_input(true);
+  expected.set_apply(true);
+  const auto actual = Parse<v1::BackwardRequest>(
+      JoinMessage(EncodeBackwardHead("a", "me", 7, Durability::kDurable),
+                  EncodeBackwardBatch(Batch::Borrow({2, 2}, input),
+                                      Batch::Borrow({2, 2}, grad_output), flags)));
   EXPECT_TRUE(MessageDifferencer::Equals(actual, expected));
 }
 

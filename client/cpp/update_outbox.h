@@ -1,5 +1,5 @@
-#ifndef NORMD_CLIENT_CPP_TRAIN_OUTBOX_H_
-#define NORMD_CLIENT_CPP_TRAIN_OUTBOX_H_
+#ifndef NORMD_CLIENT_CPP_UPDATE_OUTBOX_H_
+#define NORMD_CLIENT_CPP_UPDATE_OUTBOX_H_
 
 #include <cstdint>
 #include <deque>
@@ -15,21 +15,23 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/cpp/result.h"
-#include "client/cpp/train_stream.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/slice.h"
 
 namespace normd::client {
 
-// The updates of a train stream from Send() until they are durable, and which of them goes to the
-// server next. It knows no connection and no thread. Thread-compatible.
+// The updates of a stream (batches or gradients) from Send() until they are durable, and which of
+// them goes to the server next. It knows no connection and no thread. Thread-compatible.
 //
 // Every held update is sent once on every connection, in the order of taking. An update is dropped
 // when it is answered and its state's durable sequence has reached it. A fence is the last answered
 // update of a state sent once more as a durable one: its answer says that all up to it is on disk.
-class TrainOutbox {
+class UpdateOutbox {
  public:
   struct Options {
+    // The fields of a message that its body does not have.
+    grpc::Slice (*encode_head)(absl::string_view state, absl::string_view producer_id,
+                               int64_t sequence, Durability durability) = nullptr;
     std::string producer_id;
     int64_t first_sequence = 1;
     int64_t window = 64;
@@ -37,7 +39,7 @@ class TrainOutbox {
     Durability durability = Durability::kDurable;
   };
 
-  explicit TrainOutbox(Options options);
+  explicit UpdateOutbox(Options options);
 
   // Whether an update of `bytes` bytes fits the window and the bounds of what is held.
   bool HasRoomFor(int64_t bytes) const;
@@ -46,10 +48,11 @@ class TrainOutbox {
   void BeginWait(int64_t bytes) { waiting_bytes_.insert(bytes); }
   void EndWait(int64_t bytes) { waiting_bytes_.erase(waiting_bytes_.find(bytes)); }
 
-  // Takes an update and returns its sequence. Errors: SEQUENCE_INVALID when `sequence` is given and
-  // not above the last one of the state. REQUIRES: HasRoomFor(size of `batch`).
+  // Takes an update, a message without its head, and returns its sequence. Errors: SEQUENCE_INVALID
+  // when `sequence` is given and not above the last one of the state. REQUIRES: HasRoomFor(size of
+  // `body`).
   absl::StatusOr<int64_t> Add(absl::string_view state, std::optional<int64_t> sequence,
-                              const grpc::Slice& batch);
+                              const grpc::Slice& body);
 
   // A new connection: nothing is sent yet.
   void Rewind();
@@ -91,7 +94,7 @@ class TrainOutbox {
     int64_t sequence = 0;
     Durability durability = Durability::kDurable;
     bool answered = false;
-    grpc::Slice batch;
+    grpc::Slice body;
   };
   using UpdateList = std::list<std::shared_ptr<Update>>;
 
@@ -136,4 +139,4 @@ class TrainOutbox {
 
 }  // namespace normd::client
 
-#endif  // NORMD_CLIENT_CPP_TRAIN_OUTBOX_H_
+#endif  // NORMD_CLIENT_CPP_UPDATE_OUTBOX_H_

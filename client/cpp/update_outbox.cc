@@ -1,4 +1,4 @@
-#include "client/cpp/train_outbox.h"
+#include "client/cpp/update_outbox.h"
 
 #include <algorithm>
 #include <iterator>
@@ -17,19 +17,19 @@ constexpr int64_t kHeldWindows = 4;
 
 }  // namespace
 
-TrainOutbox::TrainOutbox(Options options)
+UpdateOutbox::UpdateOutbox(Options options)
     : options_(std::move(options)),
       held_max_(static_cast<size_t>(kHeldWindows * options_.window)),
       next_(held_.end()) {}
 
-bool TrainOutbox::HasRoomFor(int64_t bytes) const {
+bool UpdateOutbox::HasRoomFor(int64_t bytes) const {
   if (held_.empty()) return true;
   return unanswered_ < options_.window && held_.size() < held_max_ &&
          held_bytes_ + bytes <= options_.held_bytes_max;
 }
 
-absl::StatusOr<int64_t> TrainOutbox::Add(absl::string_view name, std::optional<int64_t> sequence,
-                                         const grpc::Slice& batch) {
+absl::StatusOr<int64_t> UpdateOutbox::Add(absl::string_view name, std::optional<int64_t> sequence,
+                                          const grpc::Slice& body) {
   const auto [entry, is_new] = states_.try_emplace(std::string(name));
   StateProgress& state = entry->second;
   if (is_new) {
@@ -50,8 +50,8 @@ absl::StatusOr<int64_t> TrainOutbox::Add(absl::string_view name, std::optional<i
     update->durability = Durability::kDurable;
     state.relaxed_in_row = 0;
   }
-  update->batch = batch;
-  held_bytes_ += static_cast<int64_t>(batch.size());
+  update->body = body;
+  held_bytes_ += static_cast<int64_t>(body.size());
   ++unanswered_;
   held_.push_back(std::move(update));
   const auto position = std::prev(held_.end());
@@ -60,7 +60,7 @@ absl::StatusOr<int64_t> TrainOutbox::Add(absl::string_view name, std::optional<i
   return (*position)->sequence;
 }
 
-void TrainOutbox::Rewind() {
+void UpdateOutbox::Rewind() {
   next_ = held_.begin();
   sent_.clear();
   fences_.clear();
@@ -68,7 +68,7 @@ void TrainOutbox::Rewind() {
   for (auto& [name, state] : states_) state.durable_asked = 0;
 }
 
-std::optional<grpc::ByteBuffer> TrainOutbox::Next() {
+std::optional<grpc::ByteBuffer> UpdateOutbox::Next() {
   if (fences_.empty() && FencesDue()) CollectFences();
   if (!fences_.empty()) {
     std::shared_ptr<Update> update = std::move(fences_.front());
@@ -86,13 +86,13 @@ std::optional<grpc::ByteBuffer> TrainOutbox::Next() {
   return Message(*update, update->durability);
 }
 
-std::optional<TrainOutbox::Awaited> TrainOutbox::NextAnswer() const {
+std::optional<UpdateOutbox::Awaited> UpdateOutbox::NextAnswer() const {
   if (sent_.empty()) return std::nullopt;
   const Update& update = *sent_.front().update;
   return Awaited{update.state->name, update.sequence, update.answered};
 }
 
-std::vector<PendingUpdate> TrainOutbox::Revoked() const {
+std::vector<PendingUpdate> UpdateOutbox::Revoked() const {
   std::vector<PendingUpdate> revoked;
   for (const auto position : DroppedByRefusal(sent_.front())) {
     const Update& update = **position;
@@ -101,7 +101,7 @@ std::vector<PendingUpdate> TrainOutbox::Revoked() const {
   return revoked;
 }
 
-void TrainOutbox::Answered(const absl::Status& status, int64_t durable_sequence) {
+void UpdateOutbox::Answered(const absl::Status& status, int64_t durable_sequence) {
   const Sent sent = std::move(sent_.front());
   sent_.pop_front();
   Update& update = *sent.update;
@@ -120,13 +120,13 @@ void TrainOutbox::Answered(const absl::Status& status, int64_t durable_sequence)
   }
 }
 
-int64_t TrainOutbox::BeginFlush() { return flush_number_ = last_number_; }
+int64_t UpdateOutbox::BeginFlush() { return flush_number_ = last_number_; }
 
-bool TrainOutbox::FlushedTo(int64_t number) const {
+bool UpdateOutbox::FlushedTo(int64_t number) const {
   return held_.empty() || held_.front()->number > number;
 }
 
-std::vector<PendingUpdate> TrainOutbox::Pending() const {
+std::vector<PendingUpdate> UpdateOutbox::Pending() const {
   std::vector<PendingUpdate> pending;
   pending.reserve(held_.size());
   for (const auto& update : held_) {
@@ -135,14 +135,14 @@ std::vector<PendingUpdate> TrainOutbox::Pending() const {
   return pending;
 }
 
-grpc::ByteBuffer TrainOutbox::Message(const Update& update, Durability durability) const {
+grpc::ByteBuffer UpdateOutbox::Message(const Update& update, Durability durability) const {
   return JoinMessage(
-      EncodeTrainHead(*update.state->name, options_.producer_id, update.sequence, durability),
-      update.batch);
+      options_.encode_head(*update.state->name, options_.producer_id, update.sequence, durability),
+      update.body);
 }
 
 // A refused fence can never tell about the updates before it, so they are given up with it.
-std::vector<TrainOutbox::UpdateList::iterator> TrainOutbox::DroppedByRefusal(
+std::vector<UpdateOutbox::UpdateList::iterator> UpdateOutbox::DroppedByRefusal(
     const Sent& sent) const {
   std::vector<UpdateList::iterator> dropped;
   for (const auto position : sent.update->state->held) {
@@ -153,7 +153,7 @@ std::vector<TrainOutbox::UpdateList::iterator> TrainOutbox::DroppedByRefusal(
   return dropped;
 }
 
-bool TrainOutbox::FencesDue() const {
+bool UpdateOutbox::FencesDue() const {
   if (options_.durability == Durability::kDurable || fences_owed_ > 0 || held_.empty()) {
     return false;
   }
@@ -170,7 +170,7 @@ bool TrainOutbox::FencesDue() const {
 
 // One fence for every state whose oldest update is answered, sent on this connection, and covered
 // by nothing that this connection was asked to make durable.
-void TrainOutbox::CollectFences() {
+void UpdateOutbox::CollectFences() {
   absl::flat_hash_set<StateProgress*> seen;
   for (auto position = held_.begin(); position != next_; ++position) {
     StateProgress* state = (*position)->state;
@@ -189,15 +189,15 @@ void TrainOutbox::CollectFences() {
   }
 }
 
-void TrainOutbox::Drop(UpdateList::iterator position) {
+void UpdateOutbox::Drop(UpdateList::iterator position) {
   StateProgress& state = *(*position)->state;
   state.held.erase(std::find(state.held.begin(), state.held.end(), position));
-  held_bytes_ -= static_cast<int64_t>((*position)->batch.size());
+  held_bytes_ -= static_cast<int64_t>((*position)->body.size());
   if (next_ == position) ++next_;
   held_.erase(position);
 }
 
-void TrainOutbox::DropDurable(StateProgress& state, int64_t durable_sequence) {
+void UpdateOutbox::DropDurable(StateProgress& state, int64_t durable_sequence) {
   while (!state.held.empty()) {
     const UpdateList::iterator oldest = state.held.front();
     if (!(*oldest)->answered || (*oldest)->sequence > durable_sequence) return;
