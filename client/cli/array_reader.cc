@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstddef>
 #include <utility>
 
@@ -20,8 +19,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, ".npy data is read in place");
 
 // Values are taken from a pipe in such steps, so that a header cannot make us allocate more.
-constexpr int64_t kStepElements = int64_t{1} << 20;
-constexpr int64_t kRoundStepElements = int64_t{1} << 14;
+constexpr int64_t kStepBytes = int64_t{1} << 22;
 constexpr size_t kJsonStepBytes = size_t{1} << 20;
 constexpr size_t kJsonBytesMax = size_t{1} << 30;
 
@@ -31,10 +29,6 @@ absl::Status WithName(const std::string& name, const absl::Status& status) {
 
 absl::Status Invalid(const ByteSource& source, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(source.name(), ": ", message));
-}
-
-absl::string_view TypeName(NpyType type) {
-  return type == NpyType::kFloat32 ? "float32" : "float64";
 }
 
 // Elements of one row; 0 when the array has none.
@@ -78,31 +72,17 @@ class NpyReader final : public ArrayReader {
   }
 
   absl::StatusOr<Array> ReadRows(int64_t rows) override {
-    Array array{header_.shape, {}};
+    Array array{header_.shape, header_.dtype, {}};
     array.shape[0] = rows;
-    const int64_t elements = rows * row_elements_;
-    if (header_.type == NpyType::kFloat32) {
-      NORMD_CLI_RETURN_IF_ERROR(ReadValues(elements, &array.values));
-    } else {
-      NORMD_CLI_RETURN_IF_ERROR(ReadRounded(elements, &array.values));
-      has_rounded_ = true;
+    const int64_t bytes = rows * row_elements_ * client::ElementBytes(header_.dtype);
+    const int64_t step = source_->bytes_total().has_value() ? bytes : kStepBytes;
+    for (int64_t done = 0; done < bytes; done += step) {
+      const int64_t wanted = std::min(bytes - done, step);
+      array.bytes.resize(static_cast<size_t>(done + wanted));
+      NORMD_CLI_RETURN_IF_ERROR(ReadData(array.bytes.data() + done, static_cast<size_t>(wanted)));
     }
     rows_left_ -= rows;
     return array;
-  }
-
-  absl::StatusOr<std::vector<double>> ReadRowsExact(int64_t rows) override {
-    const int64_t elements = rows * row_elements_;
-    std::vector<double> values;
-    if (header_.type == NpyType::kFloat32) {
-      std::vector<float> floats;
-      NORMD_CLI_RETURN_IF_ERROR(ReadValues(elements, &floats));
-      values.assign(floats.begin(), floats.end());
-    } else {
-      NORMD_CLI_RETURN_IF_ERROR(ReadValues(elements, &values));
-    }
-    rows_left_ -= rows;
-    return values;
   }
 
   absl::Status Rewind() override {
@@ -111,7 +91,7 @@ class NpyReader final : public ArrayReader {
   }
 
   int64_t rows_left() const override { return rows_left_; }
-  bool has_rounded() const override { return has_rounded_; }
+  bool is_text() const override { return false; }
   const std::string& name() const override { return source_->name(); }
   int64_t bytes_read() const override { return source_->bytes_read(); }
   std::optional<int64_t> bytes_total() const override { return source_->bytes_total(); }
@@ -151,32 +131,8 @@ class NpyReader final : public ArrayReader {
   absl::Status Truncated() const {
     return Invalid(
         *source_, absl::StrCat("the input is truncated: shape ", ShapeToText(header_.shape), " of ",
-                               TypeName(header_.type), " needs ", DataBytes(header_),
+                               client::DataTypeName(header_.dtype), " needs ", DataBytes(header_),
                                " bytes, got ", data_bytes_read_));
-  }
-
-  template <typename T>
-  absl::Status ReadValues(int64_t elements, std::vector<T>* values) {
-    const int64_t step = source_->bytes_total().has_value() ? elements : kStepElements;
-    for (int64_t done = 0; done < elements; done += step) {
-      const int64_t wanted = std::min(elements - done, step);
-      values->resize(static_cast<size_t>(done + wanted));
-      NORMD_CLI_RETURN_IF_ERROR(
-          ReadData(values->data() + done, static_cast<size_t>(wanted) * sizeof(T)));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status ReadRounded(int64_t elements, std::vector<float>* values) {
-    std::vector<double> doubles;
-    for (int64_t done = 0; done < elements; done += kRoundStepElements) {
-      doubles.resize(static_cast<size_t>(std::min(elements - done, kRoundStepElements)));
-      NORMD_CLI_RETURN_IF_ERROR(ReadData(doubles.data(), doubles.size() * sizeof(double)));
-      NORMD_CLI_ASSIGN_OR_RETURN(const std::vector<float> floats,
-                                 RoundToFloat(doubles, source_->name()));
-      values->insert(values->end(), floats.begin(), floats.end());
-    }
-    return absl::OkStatus();
   }
 
   absl::Status ReadData(void* destination, size_t bytes) {
@@ -187,7 +143,6 @@ class NpyReader final : public ArrayReader {
 
   const std::unique_ptr<ByteSource> source_;
   bool magic_taken_ = true;
-  bool has_rounded_ = false;
   // Of the current array.
   NpyHeader header_;
   int64_t row_elements_ = 0;
@@ -223,15 +178,14 @@ class JsonReader final : public ArrayReader {
   }
 
   absl::StatusOr<Array> ReadRows(int64_t rows) override {
-    Array array{array_.shape, {}};
+    const int64_t row_elements = RowElements(array_.shape);
+    const int64_t first = (array_.shape[0] - rows_left_) * row_elements;
+    rows_left_ -= rows;
+    const auto values = array_.values.begin() + first;
+    Array array =
+        MakeArray(array_.shape, std::vector<double>(values, values + rows * row_elements));
     array.shape[0] = rows;
-    NORMD_CLI_ASSIGN_OR_RETURN(array.values, RoundToFloat(TakeRows(rows), source_->name()));
     return array;
-  }
-
-  absl::StatusOr<std::vector<double>> ReadRowsExact(int64_t rows) override {
-    const absl::Span<const double> values = TakeRows(rows);
-    return std::vector<double>(values.begin(), values.end());
   }
 
   absl::Status Rewind() override {
@@ -240,7 +194,7 @@ class JsonReader final : public ArrayReader {
   }
 
   int64_t rows_left() const override { return rows_left_; }
-  bool has_rounded() const override { return false; }
+  bool is_text() const override { return true; }
   const std::string& name() const override { return source_->name(); }
   int64_t bytes_read() const override { return source_->bytes_read(); }
   std::optional<int64_t> bytes_total() const override { return source_->bytes_total(); }
@@ -249,19 +203,24 @@ class JsonReader final : public ArrayReader {
   JsonReader(std::unique_ptr<ByteSource> source, JsonArray array)
       : source_(std::move(source)), array_(std::move(array)) {}
 
-  absl::Span<const double> TakeRows(int64_t rows) {
-    const int64_t row_elements = RowElements(array_.shape);
-    const int64_t first = (array_.shape[0] - rows_left_) * row_elements;
-    rows_left_ -= rows;
-    return absl::MakeConstSpan(array_.values)
-        .subspan(static_cast<size_t>(first), static_cast<size_t>(rows * row_elements));
-  }
-
   const std::unique_ptr<ByteSource> source_;
   const JsonArray array_;
   bool array_taken_ = false;
   int64_t rows_left_ = 0;
 };
+
+// The one array of `path`, whole.
+absl::StatusOr<Array> ReadOneArray(const std::string& path) {
+  NORMD_CLI_ASSIGN_OR_RETURN(const std::unique_ptr<ArrayReader> reader, ArrayReader::Open(path));
+  NORMD_CLI_ASSIGN_OR_RETURN(std::optional<std::vector<int64_t>> shape, reader->NextArray());
+  if (!shape.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(reader->name(), ": expected an array"));
+  }
+  NORMD_CLI_ASSIGN_OR_RETURN(Array array, reader->ReadRows(reader->rows_left()));
+  NORMD_CLI_ASSIGN_OR_RETURN(shape, reader->NextArray());
+  if (!shape.has_value()) return array;
+  return absl::InvalidArgumentError(absl::StrCat(reader->name(), ": expected one array, got more"));
+}
 
 }  // namespace
 
@@ -278,36 +237,16 @@ absl::StatusOr<std::unique_ptr<ArrayReader>> ArrayReader::Open(const std::string
                                        absl::CHexEscape(head), "'"));
 }
 
-absl::StatusOr<std::vector<double>> ReadVectorFile(const std::string& path) {
-  NORMD_CLI_ASSIGN_OR_RETURN(const std::unique_ptr<ArrayReader> reader, ArrayReader::Open(path));
-  NORMD_CLI_ASSIGN_OR_RETURN(std::optional<std::vector<int64_t>> shape, reader->NextArray());
-  if (!shape.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat(reader->name(), ": expected an array"));
-  }
-  if (shape->size() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(reader->name(), ": the array has shape ",
-                                                   ShapeToText(*shape), ", expected one axis"));
-  }
-  NORMD_CLI_ASSIGN_OR_RETURN(std::vector<double> values,
-                             reader->ReadRowsExact(reader->rows_left()));
-  NORMD_CLI_ASSIGN_OR_RETURN(shape, reader->NextArray());
-  if (!shape.has_value()) return values;
-  return absl::InvalidArgumentError(absl::StrCat(reader->name(), ": expected one array, got more"));
+absl::StatusOr<std::vector<double>> ReadValuesFile(const std::string& path) {
+  NORMD_CLI_ASSIGN_OR_RETURN(const Array array, ReadOneArray(path));
+  return ToDoubles(array);
 }
 
-absl::StatusOr<std::vector<float>> RoundToFloat(absl::Span<const double> values,
-                                                absl::string_view name) {
-  std::vector<float> floats;
-  floats.reserve(values.size());
-  for (const double value : values) {
-    const float rounded = static_cast<float>(value);
-    if (std::isinf(rounded) && !std::isinf(value)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, ": the value ", value, " does not fit in float32"));
-    }
-    floats.push_back(rounded);
-  }
-  return floats;
+absl::StatusOr<std::vector<double>> ReadVectorFile(const std::string& path) {
+  NORMD_CLI_ASSIGN_OR_RETURN(const Array array, ReadOneArray(path));
+  if (array.shape.size() == 1) return ToDoubles(array);
+  return absl::InvalidArgumentError(absl::StrCat("'", path, "': the array has shape ",
+                                                 ShapeToText(array.shape), ", expected one axis"));
 }
 
 }  // namespace normd::cli

@@ -9,8 +9,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 #include "client/cli/array.h"
 
 namespace normd::cli {
@@ -31,18 +29,16 @@ class ArrayReader {
   // ended. REQUIRES: the array before has been read to its end.
   virtual absl::StatusOr<std::optional<std::vector<int64_t>>> NextArray() = 0;
 
-  // Reads the next `rows` rows of the current array. REQUIRES: 0 <= rows <= rows_left().
+  // Reads the next `rows` rows of the current array, in its dtype; that of JSON is float64.
+  // REQUIRES: 0 <= rows <= rows_left().
   virtual absl::StatusOr<Array> ReadRows(int64_t rows) = 0;
-
-  // As ReadRows, the values alone, float64 kept as it is.
-  virtual absl::StatusOr<std::vector<double>> ReadRowsExact(int64_t rows) = 0;
 
   // Goes back to the first array. Error: the input is a pipe or a terminal.
   virtual absl::Status Rewind() = 0;
 
   virtual int64_t rows_left() const = 0;
-  // True when float64 values of a .npy array were rounded to float32.
-  virtual bool has_rounded() const = 0;
+  // Whether the input is JSON, which has no dtype of its own.
+  virtual bool is_text() const = 0;
   // "'batch.npy'" or "standard input", for messages.
   virtual const std::string& name() const = 0;
   virtual int64_t bytes_read() const = 0;
@@ -50,14 +46,11 @@ class ArrayReader {
   virtual std::optional<int64_t> bytes_total() const = 0;
 };
 
-// The one vector of `path`, float64 kept as it is. Errors: as ArrayReader; more than one axis; more
-// than one array.
-absl::StatusOr<std::vector<double>> ReadVectorFile(const std::string& path);
+// The values of the one array of `path`, each exact. Errors: as ArrayReader; more than one array.
+absl::StatusOr<std::vector<double>> ReadValuesFile(const std::string& path);
 
-// `values` rounded to float32; refuses a finite one that does not fit. `name` goes before the
-// message.
-absl::StatusOr<std::vector<float>> RoundToFloat(absl::Span<const double> values,
-                                                absl::string_view name);
+// The same of an array of one axis. Errors: also more than one axis.
+absl::StatusOr<std::vector<double>> ReadVectorFile(const std::string& path);
 
 }  // namespace normd::cli
 

@@ -42,14 +42,15 @@ absl::StatusOr<std::optional<BatchCutter::MiniBatch>> BatchCutter::Next() {
   const int64_t rows =
       options_.batch_size > 0 ? std::min(options_.batch_size, rows_left) : rows_left;
   MiniBatch batch;
-  NORMD_CLI_ASSIGN_OR_RETURN(batch.array, reader_->ReadRows(rows));
+  NORMD_CLI_ASSIGN_OR_RETURN(batch.array, ReadRows(rows));
   BatchPlace& place = batch.place;
   place.number = ++number_;
   place.epoch = epoch_;
   place.array = array_;
   place.first_row = next_row_;
   place.end_row = next_row_ + rows;
-  place.elements = static_cast<int64_t>(batch.array.values.size());
+  place.bytes = static_cast<int64_t>(batch.array.bytes.size());
+  place.dtype = batch.array.dtype;
   if (next_row_ == 0) place.array_shape = shape_;
   if (reader_->bytes_total().has_value() && *reader_->bytes_total() > 0) {
     const double of_epoch =
@@ -60,6 +61,15 @@ absl::StatusOr<std::optional<BatchCutter::MiniBatch>> BatchCutter::Next() {
   next_row_ += rows;
   array_is_taken_ = next_row_ == shape_[0];
   return batch;
+}
+
+absl::StatusOr<Array> BatchCutter::ReadRows(int64_t rows) {
+  NORMD_CLI_ASSIGN_OR_RETURN(Array array, reader_->ReadRows(rows));
+  const client::DataType own = reader_->is_text() ? client::DataType::kFloat32 : array.dtype;
+  absl::StatusOr<Array> converted = Convert(std::move(array), options_.dtype.value_or(own));
+  if (converted.ok()) return converted;
+  return absl::InvalidArgumentError(
+      absl::StrCat(reader_->name(), ": ", converted.status().message()));
 }
 
 absl::StatusOr<bool> BatchCutter::NextArray() {

@@ -19,6 +19,8 @@ struct CutOptions {
   bool drop_last = false;  // leave out a last mini-batch with fewer rows
   int64_t epochs = 1;      // how often the whole input is read
   client::Layout layout = client::Layout::kChannelsFirst;
+  // What the values are rounded to; nothing: their own dtype, and float32 for JSON text.
+  std::optional<client::DataType> dtype = std::nullopt;
   // Refuse an array that would give a mini-batch with one value per channel.
   bool needs_variance = false;
 };
@@ -30,7 +32,8 @@ struct BatchPlace {
   int64_t array = 1;      // of the input, counted from 1
   int64_t first_row = 0;  // of the array
   int64_t end_row = 0;    // one behind the last
-  int64_t elements = 0;
+  int64_t bytes = 0;
+  client::DataType dtype = client::DataType::kFloat32;
   // The shape of all mini-batches of this array together, with the first of them.
   std::optional<std::vector<int64_t>> array_shape;
   // How much of the whole run was read with this mini-batch, 0 to 1; nothing when it is not known.
@@ -52,11 +55,14 @@ class BatchCutter {
     Array array;
   };
 
-  // The next mini-batch; nothing at the end. Errors: the reader's; an array that gives a mini-batch
+  // The next mini-batch; nothing at the end. Errors: the reader's; a value that does not fit in
+  // the dtype; an array that gives a mini-batch
   // with one value per channel, before any of its rows is returned.
   absl::StatusOr<std::optional<MiniBatch>> Next();
 
  private:
+  // The next rows, in the dtype to send.
+  absl::StatusOr<Array> ReadRows(int64_t rows);
   // Goes to the next array that has a mini-batch. False at the end.
   absl::StatusOr<bool> NextArray();
   absl::Status CheckVariance(const std::vector<int64_t>& shape, int64_t rows) const;

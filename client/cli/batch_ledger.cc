@@ -35,8 +35,7 @@ void BatchLedger::AddSent(const BatchPlace& place) {
   unanswered_.push_back(place);
 }
 
-void BatchLedger::AddAnswer(const absl::Status& status,
-                            std::optional<absl::Span<const float>> output) {
+void BatchLedger::AddAnswer(const absl::Status& status, std::optional<absl::string_view> output) {
   const absl::MutexLock lock(&mutex_);
   const BatchPlace place = std::move(unanswered_.front());
   unanswered_.pop_front();
@@ -46,7 +45,7 @@ void BatchLedger::AddAnswer(const absl::Status& status,
   } else {
     ++totals_.batches;
     totals_.rows += place.end_row - place.first_row;
-    totals_.bytes += place.elements * static_cast<int64_t>(sizeof(float));
+    totals_.bytes += place.bytes;
     if (!output.has_value()) ++totals_.outputs_missing;
   }
   const bool stopped = totals_.refused > 0 && !keep_going_;
@@ -78,13 +77,18 @@ void BatchLedger::PrintRefusal(const BatchPlace& place, const absl::Status& stat
 }
 
 absl::Status BatchLedger::WriteOutput(const BatchPlace& place,
-                                      std::optional<absl::Span<const float>> output) {
+                                      std::optional<absl::string_view> output) {
   if (place.array_shape.has_value()) {
-    NORMD_CLI_RETURN_IF_ERROR(output_->BeginArray(*place.array_shape));
+    NORMD_CLI_RETURN_IF_ERROR(output_->BeginArray(*place.array_shape, place.dtype));
   }
   if (output.has_value()) return output_->Write(*output);
-  return output_->Write(std::vector<float>(static_cast<size_t>(place.elements),
-                                           std::numeric_limits<float>::quiet_NaN()));
+  const int64_t elements = place.bytes / client::ElementBytes(place.dtype);
+  NORMD_CLI_ASSIGN_OR_RETURN(
+      const Array nans,
+      Convert(MakeArray({elements}, std::vector<float>(static_cast<size_t>(elements),
+                                                       std::numeric_limits<float>::quiet_NaN())),
+              place.dtype));
+  return output_->Write(nans.bytes);
 }
 
 }  // namespace normd::cli

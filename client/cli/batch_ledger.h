@@ -10,7 +10,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/types/span.h"
 #include "client/cli/array_writer.h"
 #include "client/cli/batch_cutter.h"
 #include "client/cli/console.h"
@@ -31,7 +30,7 @@ class BatchLedger {
   struct Totals {
     int64_t batches = 0;  // answered and not refused
     int64_t rows = 0;     // in them
-    int64_t bytes = 0;    // in them, as float32
+    int64_t bytes = 0;    // in them
     int64_t refused = 0;
     int64_t outputs_missing = 0;  // mini-batches that were not refused and had no output
     ExitCode first_refusal = ExitCode::kOk;
@@ -46,8 +45,8 @@ class BatchLedger {
   void AddSent(const BatchPlace& place);
 
   // Called with the answer to the first mini-batch sent that has none. A refusal is printed, up to
-  // a bound. `output` may be nothing.
-  void AddAnswer(const absl::Status& status, std::optional<absl::Span<const float>> output);
+  // a bound. `output` is the bytes of the output, in the dtype sent, or nothing.
+  void AddAnswer(const absl::Status& status, std::optional<absl::string_view> output);
 
   // True when nothing more is to be sent: after a refusal without keep_going, or when the outputs
   // cannot be written.
@@ -59,7 +58,7 @@ class BatchLedger {
  private:
   void PrintRefusal(const BatchPlace& place, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status WriteOutput(const BatchPlace& place, std::optional<absl::Span<const float>> output)
+  absl::Status WriteOutput(const BatchPlace& place, std::optional<absl::string_view> output)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Constant after construction.

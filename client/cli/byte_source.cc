@@ -61,6 +61,15 @@ absl::StatusOr<size_t> ByteSource::Read(void* destination, size_t size) {
   return done;
 }
 
+absl::Status ByteSource::Skip(int64_t size) {
+  if (!bytes_total_.has_value() || lseek(descriptor_, size, SEEK_CUR) < 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name_, " cannot be read in parts: it is not a regular file"));
+  }
+  bytes_read_ += size;
+  return absl::OkStatus();
+}
+
 absl::Status ByteSource::Rewind() {
   if (!bytes_total_.has_value() || lseek(descriptor_, -bytes_read_, SEEK_CUR) < 0) {
     return absl::FailedPreconditionError(

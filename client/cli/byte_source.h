@@ -26,6 +26,10 @@ class ByteSource {
   // Reads `size` bytes to `destination`, fewer only when the input ends. Returns how many.
   absl::StatusOr<size_t> Read(void* destination, size_t size);
 
+  // Leaves out the next `size` bytes, or goes back when it is below 0. Error: the input is not a
+  // regular file.
+  absl::Status Skip(int64_t size);
+
   // Goes back to the first byte. Error: the input is not a regular file.
   absl::Status Rewind();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 #include <new>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -48,6 +49,15 @@ CLI::Validator OneOrMore() {
       "");
 }
 
+void AddName(CLI::App* command, std::string* name) {
+  command->add_option("NAME", *name, "Name of the state")->required()->option_text("(required)");
+}
+
+void AddEtag(CLI::App* command, std::string* etag) {
+  command->add_option("--etag", *etag, "Refuse unless it is the state's etag (see get)")
+      ->option_text("ETAG");
+}
+
 CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
                      const std::string& example) {
   CLI::App* const command = app->add_subcommand(name, description);
@@ -64,6 +74,10 @@ int RunCommandLine(int argc, char** argv) {
   AddStateReadCommands(&app, &line);
   AddTrainCommand(&app, &line);
   AddNormalizeCommand(&app, &line);
+  AddBackwardCommand(&app, &line);
+  AddLearningCommands(&app, &line);
+  AddExportCommand(&app, &line);
+  AddImportCommand(&app, &line);
   AddWatchCommand(&app, &line);
   app.require_subcommand(1);
   app.footer(
@@ -84,9 +98,13 @@ int RunCommandLine(int argc, char** argv) {
     return static_cast<int>(
         UsageError(line.global, absl::StrCat(error.what(), "; see 'normctl --help'")));
   } catch (const std::bad_alloc&) {
-    return static_cast<int>(
-        InputError(line.global,
-                   absl::ResourceExhaustedError("out of memory: cut the input with --batch-size")));
+    const std::vector<CLI::App*> commands = app.get_subcommands();
+    const bool can_cut =
+        !commands.empty() && commands.front()->get_option_no_throw("--batch-size") != nullptr;
+    return static_cast<int>(InputError(
+        line.global,
+        absl::ResourceExhaustedError(can_cut ? "out of memory: cut the input with --batch-size"
+                                             : "out of memory")));
   }
 }
 

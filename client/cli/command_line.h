@@ -20,6 +20,10 @@ struct CommandLine {
 CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
                      const std::string& example);
 
+// Adds the NAME of a state, and --etag.
+void AddName(CLI::App* command, std::string* name);
+void AddEtag(CLI::App* command, std::string* etag);
+
 // Checks that a whole number is 1 or more.
 CLI::Validator OneOrMore();
 
@@ -28,6 +32,10 @@ void AddStateReadCommands(CLI::App* app, CommandLine* line);   // get, list
 void AddStateWriteCommands(CLI::App* app, CommandLine* line);  // create, delete, update, ...
 void AddTrainCommand(CLI::App* app, CommandLine* line);
 void AddNormalizeCommand(CLI::App* app, CommandLine* line);
+void AddBackwardCommand(CLI::App* app, CommandLine* line);
+void AddLearningCommands(CLI::App* app, CommandLine* line);  // apply-gradients, calibrate
+void AddExportCommand(CLI::App* app, CommandLine* line);
+void AddImportCommand(CLI::App* app, CommandLine* line);
 void AddWatchCommand(CLI::App* app, CommandLine* line);
 
 // Runs normctl with main's arguments and returns what the process ends with.

@@ -118,28 +118,32 @@ class ArrayBuilder final : public nlohmann::json_sax<nlohmann::json> {
   std::string error_;
 };
 
-void AppendValue(float value, std::string* text) {
+// `is_double`: the shortest number that reads back to the same double, or else to the same float.
+void AppendValue(double value, bool is_double, std::string* text) {
   if (std::isnan(value)) {
     absl::StrAppend(text, "\"", kNan, "\"");
   } else if (std::isinf(value)) {
     absl::StrAppend(text, "\"", value > 0 ? kInfinity : kMinusInfinity, "\"");
   } else {
     std::array<char, 32> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-    text->append(digits.data(), end);
+    char* const end = digits.data() + digits.size();
+    text->append(digits.data(),
+                 is_double ? std::to_chars(digits.data(), end, value).ptr
+                           : std::to_chars(digits.data(), end, static_cast<float>(value)).ptr);
   }
 }
 
 // Appends the array that begins at `*value`, of axis `axis` and those within it.
-void AppendAxis(const Array& array, size_t axis, size_t* value, std::string* text) {
+void AppendAxis(const JsonArray& array, bool is_double, size_t axis, size_t* value,
+                std::string* text) {
   if (axis == array.shape.size()) {
-    AppendValue(array.values[(*value)++], text);
+    AppendValue(array.values[(*value)++], is_double, text);
     return;
   }
   text->push_back('[');
   for (int64_t i = 0; i < array.shape[axis]; ++i) {
     if (i > 0) text->push_back(',');
-    AppendAxis(array, axis + 1, value, text);
+    AppendAxis(array, is_double, axis + 1, value, text);
   }
   text->push_back(']');
 }
@@ -153,10 +157,11 @@ absl::StatusOr<JsonArray> ParseJsonArray(absl::string_view text) {
 }
 
 std::string FormatJsonArray(const Array& array) {
-  if (array.values.empty()) return "[]";
+  if (array.bytes.empty()) return "[]";
   std::string text;
   size_t value = 0;
-  AppendAxis(array, 0, &value, &text);
+  AppendAxis({array.shape, ToDoubles(array)}, array.dtype == client::DataType::kFloat64, 0, &value,
+             &text);
   return text;
 }
 

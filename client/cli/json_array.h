@@ -23,8 +23,8 @@ struct JsonArray {
 // Parses `text`. Refuses what is not rectangular or not a number with a message that says where.
 absl::StatusOr<JsonArray> ParseJsonArray(absl::string_view text);
 
-// The nested arrays of `array`, each value a number that reads back to the same float; [] without
-// elements.
+// The nested arrays of `array`, each value a number that reads back to the same value of its dtype,
+// float32 for the 16-bit ones; [] without elements.
 std::string FormatJsonArray(const Array& array);
 
 // A number, or one of the three strings.

@@ -40,19 +40,19 @@ ExitCode RunNormalize(const GlobalOptions& global, const StreamOptions& options)
   normalize_options.window = options.window;
   normalize_options.retry = ToRetryOptions(options);
   normalize_options.on_result = [&ledger](const client::NormalizeResult& result) {
-    std::optional<absl::Span<const float>> output;
-    if (result.status.ok()) output = result.output.values();
+    std::optional<absl::string_view> output;
+    if (result.status.ok()) output = result.output.bytes();
     ledger.AddAnswer(result.status, output);
   };
   const auto stream = (*client)->OpenNormalizeStream(normalize_options);
   if (!stream.ok()) return ServerError(global, stream.status());
+  BatchCutter cutter(reader->get(), options.cut);
   ExitCode exit_code = FeedStream(
-      global, options.cut, reader->get(), &ledger,
+      global, [&cutter] { return cutter.Next(); }, &ledger,
       [&](const BatchCutter::MiniBatch& mini_batch) {
         ledger.AddSent(mini_batch.place);
         return (*stream)
-            ->Send(options.name, client::Batch::Borrow(mini_batch.array.shape,
-                                                       mini_batch.array.values, options.cut.layout))
+            ->Send(options.name, ToBatch(mini_batch.array, options.cut.layout))
             .status();
       },
       [&] {

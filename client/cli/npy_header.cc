@@ -108,16 +108,17 @@ class LiteralReader {
   absl::string_view rest_;
 };
 
-absl::StatusOr<NpyType> ParseType(absl::string_view descr) {
-  if (descr == "<f4") return NpyType::kFloat32;
-  if (descr == "<f8") return NpyType::kFloat64;
+absl::StatusOr<client::DataType> ParseType(absl::string_view descr) {
+  if (descr == "<f2") return client::DataType::kFloat16;
+  if (descr == "<f4") return client::DataType::kFloat32;
+  if (descr == "<f8") return client::DataType::kFloat64;
   return absl::InvalidArgumentError(absl::StrCat(
-      "the array has dtype ", Quoted(descr), ", expected '<f4' (float32) or '<f8' (float64), ",
-      "little-endian; save it with numpy.save(file, array.astype('<f4'))"));
+      "the array has dtype ", Quoted(descr), ", expected '<f2', '<f4' or '<f8' (float16, float32, ",
+      "float64), little-endian; save it with numpy.save(file, array.astype('<f4'))"));
 }
 
 absl::Status CheckSize(const NpyHeader& header) {
-  int64_t rest = std::numeric_limits<int64_t>::max() / ElementBytes(header.type);
+  int64_t rest = std::numeric_limits<int64_t>::max() / client::ElementBytes(header.dtype);
   for (const int64_t axis : header.shape) {
     if (axis == 0) return absl::OkStatus();
   }
@@ -133,10 +134,8 @@ absl::Status CheckSize(const NpyHeader& header) {
 
 }  // namespace
 
-int64_t ElementBytes(NpyType type) { return type == NpyType::kFloat32 ? 4 : 8; }
-
 int64_t DataBytes(const NpyHeader& header) {
-  int64_t bytes = ElementBytes(header.type);
+  int64_t bytes = client::ElementBytes(header.dtype);
   for (const int64_t axis : header.shape) {
     if (axis == 0) return 0;
     bytes *= axis;
@@ -160,7 +159,7 @@ absl::StatusOr<NpyHeader> ParseNpyDictionary(absl::string_view text) {
     if (key == "descr" && !descr.has_value()) {
       if (reader.Take('[')) {
         return absl::InvalidArgumentError(
-            "the array is structured, expected float32 or float64; save one field of it");
+            "the array is structured, expected float16, float32 or float64; save one field of it");
       }
       NORMD_CLI_ASSIGN_OR_RETURN(descr, reader.String());
     } else if (key == "fortran_order" && !fortran_order.has_value()) {
@@ -181,7 +180,7 @@ absl::StatusOr<NpyHeader> ParseNpyDictionary(absl::string_view text) {
         " is missing"));
   }
   NpyHeader header;
-  NORMD_CLI_ASSIGN_OR_RETURN(header.type, ParseType(*descr));
+  NORMD_CLI_ASSIGN_OR_RETURN(header.dtype, ParseType(*descr));
   header.shape = *std::move(shape);
   if (*fortran_order && header.shape.size() > 1) {
     return absl::InvalidArgumentError(
@@ -192,11 +191,11 @@ absl::StatusOr<NpyHeader> ParseNpyDictionary(absl::string_view text) {
   return header;
 }
 
-std::string FormatNpyHeader(const std::vector<int64_t>& shape, NpyType type) {
+std::string FormatNpyHeader(const std::vector<int64_t>& shape, client::DataType dtype) {
   constexpr size_t kLengthBytes = 2;
   constexpr absl::string_view kVersion("\x01\x00", 2);
   std::string dictionary =
-      absl::StrCat("{'descr': '<f", ElementBytes(type),
+      absl::StrCat("{'descr': '<f", client::ElementBytes(dtype),
                    "', 'fortran_order': False, 'shape': ", ShapeToText(shape), ", }");
   const size_t unpadded = kNpyMagic.size() + kVersion.size() + kLengthBytes + dictionary.size() + 1;
   dictionary.append((kHeaderAlignment - unpadded % kHeaderAlignment) % kHeaderAlignment, ' ');

@@ -37,10 +37,14 @@ std::string ProgressLine(absl::string_view title, const Progress& progress,
       time_left = absl::StrCat("  ", FormatSeconds(seconds / fraction - seconds), " left");
     }
   }
-  absl::StrAppend(&line, "  ", progress.batches, " batches  ",
-                  FormatRate(static_cast<double>(progress.batches) / seconds), " batches/s  ",
-                  FormatRate(static_cast<double>(progress.bytes) / 1e6 / seconds), " MB/s",
-                  time_left);
+  absl::StrAppend(&line, "  ", progress.batches, " ", progress.unit, "  ",
+                  FormatRate(static_cast<double>(progress.batches) / seconds), " ", progress.unit,
+                  "/s");
+  if (progress.bytes.has_value()) {
+    absl::StrAppend(&line, "  ", FormatRate(static_cast<double>(*progress.bytes) / 1e6 / seconds),
+                    " MB/s");
+  }
+  absl::StrAppend(&line, time_left);
   return line;
 }
 

@@ -13,9 +13,11 @@ namespace normd::cli {
 
 struct Progress {
   int64_t batches = 0;
-  int64_t bytes = 0;
+  std::optional<int64_t> bytes;
   // Of the whole; nothing when it is not known.
   std::optional<double> fraction;
+  // What `batches` counts.
+  const char* unit = "batches";
 };
 
 // One line: title, percent and bar when the whole is known, batches, rates, time left.

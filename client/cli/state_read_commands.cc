@@ -41,14 +41,21 @@ absl::Status WriteTensors(const std::string& directory, const client::State& sta
     return absl::UnavailableError(
         absl::StrCat("'", directory, "': cannot create: ", error.message()));
   }
-  const auto write = [&directory](const char* name, const auto& values) {
+  const auto write = [&directory](const char* name, const std::vector<int64_t>& shape,
+                                  const std::vector<double>& values, client::DataType dtype) {
     if (values.empty()) return absl::OkStatus();
-    return WriteNpyVector(absl::StrCat(directory, "/", name, ".npy"), values);
+    NORMD_CLI_ASSIGN_OR_RETURN(const Array array, Convert(MakeArray(shape, values), dtype));
+    return WriteNpyFile(absl::StrCat(directory, "/", name, ".npy"), array);
   };
-  NORMD_CLI_RETURN_IF_ERROR(write("weight", state.weight));
-  NORMD_CLI_RETURN_IF_ERROR(write("bias", state.bias));
-  NORMD_CLI_RETURN_IF_ERROR(write("running_mean", state.running_mean));
-  return write("running_var", state.running_var);
+  const client::StateConfig& config = state.config;
+  const std::vector<int64_t> channels = {config.num_features};
+  const std::vector<int64_t> parameters =
+      config.normalized_shape.empty() ? channels : config.normalized_shape;
+  constexpr client::DataType kStatsDtype = client::DataType::kFloat64;
+  NORMD_CLI_RETURN_IF_ERROR(write("weight", parameters, state.weight, config.parameter_dtype));
+  NORMD_CLI_RETURN_IF_ERROR(write("bias", parameters, state.bias, config.parameter_dtype));
+  NORMD_CLI_RETURN_IF_ERROR(write("running_mean", channels, state.running_mean, kStatsDtype));
+  return write("running_var", channels, state.running_var, kStatsDtype);
 }
 
 ExitCode RunGet(const GlobalOptions& global, const GetOptions& options) {

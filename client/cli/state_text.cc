@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/cli/config_json.h"
 #include "client/cli/json_array.h"
 #include "client/cli/text.h"
 
@@ -15,11 +16,23 @@ namespace {
 
 using nlohmann::ordered_json;
 
-template <typename T>
-ordered_json JsonVector(const std::vector<T>& values) {
+ordered_json JsonVector(const std::vector<double>& values) {
   ordered_json json = ordered_json::array();
-  for (const T value : values) json.push_back(JsonNumber(value));
+  for (const double value : values) json.push_back(JsonNumber(value));
   return json;
+}
+
+const char* MethodName(client::CalibrationMethod method) {
+  return method == client::CalibrationMethod::kPooled ? "POOLED" : "MEAN_OF_BATCHES";
+}
+
+// "ADAM, lr 0.001, beta1 0.9, ...".
+std::string OptimizerToText(const ordered_json& optimizer) {
+  std::string text = optimizer.at("algorithm").get<std::string>();
+  for (const auto& [name, value] : optimizer.items()) {
+    if (name != "algorithm") absl::StrAppend(&text, ", ", name, " ", value.dump());
+  }
+  return text;
 }
 
 std::string TextTime(absl::Time time) {
@@ -31,10 +44,8 @@ std::string JsonTime(absl::Time time) {
 }
 
 // The first `count` values as texts of one column.
-template <typename T>
-std::vector<std::string> Column(const std::vector<T>& values, size_t count) {
-  return FormatNumbers(std::vector<float>(
-      values.begin(), values.begin() + static_cast<ptrdiff_t>(std::min(count, values.size()))));
+std::vector<std::string> Column(const std::vector<double>& values, size_t count) {
+  return FormatNumbers(absl::MakeConstSpan(values).subspan(0, count));
 }
 
 std::string ChannelTable(const client::State& state, size_t channels_max) {
@@ -44,7 +55,7 @@ std::string ChannelTable(const client::State& state, size_t channels_max) {
   std::vector<std::pair<std::string, std::vector<std::string>>> columns;
   if (!state.weight.empty()) {
     columns.emplace_back("weight", Column(state.weight, shown));
-    columns.emplace_back("bias", Column(state.bias, shown));
+    if (!state.bias.empty()) columns.emplace_back("bias", Column(state.bias, shown));
   }
   if (!state.running_mean.empty()) {
     columns.emplace_back("running_mean", Column(state.running_mean, shown));
@@ -71,20 +82,12 @@ std::string ChannelTable(const client::State& state, size_t channels_max) {
 
 ordered_json StateToJson(const client::State& state) {
   const client::StateConfig& config = state.config;
-  ordered_json json = {
-      {"name", state.name},
-      {"config",
-       {{"kind", "BATCH_NORM"},
-        {"num_features", config.num_features},
-        {"eps", JsonNumber(config.eps)},
-        {"momentum", config.momentum ? ordered_json(*config.momentum) : ordered_json(nullptr)},
-        {"cumulative_average", !config.momentum.has_value()},
-        {"affine", config.affine},
-        {"track_running_stats", config.track_running_stats},
-        {"running_var_correction", config.correction},
-        {"non_finite", config.non_finite == client::NonFinite::kRefuse ? "REFUSE" : "PROPAGATE"}}}};
+  ordered_json json;
+  json["name"] = state.name;
+  json["config"] = ConfigToJson(config);
   if (!state.weight.empty()) {
-    json["parameters"] = {{"weight", JsonVector(state.weight)}, {"bias", JsonVector(state.bias)}};
+    json["parameters"]["weight"] = JsonVector(state.weight);
+    if (client::HasBias(config)) json["parameters"]["bias"] = JsonVector(state.bias);
   }
   if (config.track_running_stats) {
     ordered_json& running_stats = json["running_stats"];
@@ -100,6 +103,12 @@ ordered_json StateToJson(const client::State& state) {
   json["create_time"] = JsonTime(state.create_time);
   json["update_time"] = JsonTime(state.update_time);
   json["producer_count"] = state.producer_count;
+  if (config.optimizer.has_value()) json["optimizer_step"] = state.optimizer_step;
+  if (state.calibration.has_value()) {
+    json["calibration"] = {{"method", MethodName(state.calibration->method)},
+                           {"num_batches", state.calibration->num_batches},
+                           {"count", state.calibration->count}};
+  }
   return json;
 }
 
@@ -109,15 +118,23 @@ std::string StateToText(const client::State& state, size_t channels_max) {
   Table table;
   table.AddColumn("name", Table::Align::kLeft);
   table.AddColumn(state.name, Table::Align::kLeft);
-  table.AddRow({"num_features", absl::StrCat(config.num_features)});
-  table.AddRow({"eps", absl::StrCat(config.eps)});
-  table.AddRow(
-      {"momentum", config.momentum ? absl::StrCat(*config.momentum) : "none: cumulative average"});
-  table.AddRow({"affine", yes_or_no(config.affine)});
-  table.AddRow({"track_running_stats", yes_or_no(config.track_running_stats)});
-  table.AddRow({"running_var_correction", absl::StrCat(config.correction)});
-  table.AddRow(
-      {"non_finite", config.non_finite == client::NonFinite::kRefuse ? "refuse" : "propagate"});
+  const ordered_json fields = ConfigToJson(config);
+  for (const auto& [name, value] : fields.items()) {
+    if (name == "cumulative_average") continue;
+    std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    if (name == "momentum" && value.is_null()) text = "none: cumulative average";
+    if (name == "eps" && value.is_null()) text = "none: of the batch's dtype";
+    if (name == "optimizer") text = OptimizerToText(value);
+    table.AddRow({name, std::move(text)});
+  }
+  if (config.optimizer.has_value()) {
+    table.AddRow({"optimizer_step", absl::StrCat(state.optimizer_step)});
+  }
+  if (state.calibration.has_value()) {
+    table.AddRow({"calibration", absl::StrCat(MethodName(state.calibration->method), ", ",
+                                              state.calibration->num_batches, " batches, ",
+                                              state.calibration->count, " values a channel")});
+  }
   table.AddRow({"frozen", yes_or_no(state.frozen)});
   if (config.track_running_stats) {
     table.AddRow({"num_batches_tracked", absl::StrCat(state.num_batches_tracked)});
@@ -133,16 +150,20 @@ std::string StateToText(const client::State& state, size_t channels_max) {
 std::string StatesToText(const std::vector<client::State>& states) {
   Table table;
   table.AddColumn("NAME", Table::Align::kLeft);
+  table.AddColumn("KIND", Table::Align::kLeft);
   table.AddColumn("FEATURES", Table::Align::kRight);
   table.AddColumn("BATCHES", Table::Align::kRight);
   table.AddColumn("REVISION", Table::Align::kRight);
+  table.AddColumn("OPTIMIZER", Table::Align::kLeft);
   table.AddColumn("FROZEN", Table::Align::kLeft);
   table.AddColumn("UPDATED", Table::Align::kLeft);
   for (const client::State& state : states) {
-    table.AddRow({state.name, absl::StrCat(state.config.num_features),
-                  state.config.track_running_stats ? absl::StrCat(state.num_batches_tracked) : "-",
-                  absl::StrCat(state.revision), state.frozen ? "frozen" : "-",
-                  TextTime(state.update_time)});
+    const client::StateConfig& config = state.config;
+    table.AddRow({state.name, KindName(config.kind), absl::StrCat(config.num_features),
+                  config.track_running_stats ? absl::StrCat(state.num_batches_tracked) : "-",
+                  absl::StrCat(state.revision),
+                  config.optimizer ? AlgorithmName(config.optimizer->algorithm) : "-",
+                  state.frozen ? "frozen" : "-", TextTime(state.update_time)});
   }
   return table.Format();
 }

@@ -14,7 +14,7 @@ namespace normd::cli {
 // when they are empty.
 nlohmann::ordered_json StateToJson(const client::State& state);
 
-// For people: config and counters, then a row a channel, rounded to float32 and 4 decimals. At most
+// For people: config and counters, then a row a channel, rounded to 4 decimals. At most
 // `channels_max` channels, with a hint when there are more.
 std::string StateToText(const client::State& state, size_t channels_max);
 

@@ -1,6 +1,5 @@
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,24 +11,16 @@
 #include "client/cli/array_reader.h"
 #include "client/cli/command_line.h"
 #include "client/cli/console.h"
-#include "client/cli/state_text.h"
+#include "client/cli/norm_options.h"
+#include "client/cli/state_report.h"
 #include "client/cli/status_macros.h"
 
 namespace normd::cli {
 namespace {
 
-const std::map<std::string, client::NonFinite>& NonFinitePolicies() {
-  static const auto* const kPolicies = new std::map<std::string, client::NonFinite>{
-      {"refuse", client::NonFinite::kRefuse}, {"propagate", client::NonFinite::kPropagate}};
-  return *kPolicies;
-}
-
 struct CreateOptions {
   std::string name;
-  client::StateConfig config;
-  bool cumulative_average = false;
-  bool no_affine = false;
-  bool no_track_running_stats = false;
+  NormOptions norm;
   std::string weight_path;
   std::string bias_path;
   std::string running_mean_path;
@@ -41,6 +32,7 @@ struct UpdateOptions {
   std::string name;
   std::string etag;
   client::ConfigUpdate update;
+  OptimizerOptions optimizer;
 };
 
 struct ParameterOptions {
@@ -56,18 +48,13 @@ struct NameOptions {
   std::string etag;
 };
 
-absl::StatusOr<std::vector<float>> ReadFloatVector(const std::string& path) {
-  NORMD_CLI_ASSIGN_OR_RETURN(const std::vector<double> values, ReadVectorFile(path));
-  return RoundToFloat(values, absl::StrCat("'", path, "'"));
-}
-
 absl::StatusOr<client::InitialValues> ReadInitialValues(const CreateOptions& options) {
   client::InitialValues initial;
   if (!options.weight_path.empty()) {
-    NORMD_CLI_ASSIGN_OR_RETURN(initial.weight, ReadFloatVector(options.weight_path));
+    NORMD_CLI_ASSIGN_OR_RETURN(initial.weight, ReadValuesFile(options.weight_path));
   }
   if (!options.bias_path.empty()) {
-    NORMD_CLI_ASSIGN_OR_RETURN(initial.bias, ReadFloatVector(options.bias_path));
+    NORMD_CLI_ASSIGN_OR_RETURN(initial.bias, ReadValuesFile(options.bias_path));
   }
   if (!options.running_mean_path.empty()) {
     NORMD_CLI_ASSIGN_OR_RETURN(initial.running_mean, ReadVectorFile(options.running_mean_path));
@@ -79,62 +66,60 @@ absl::StatusOr<client::InitialValues> ReadInitialValues(const CreateOptions& opt
   return initial;
 }
 
-// Prints what became of the state: a line with `verb`, or the state as JSON.
-ExitCode Report(const GlobalOptions& global, const absl::StatusOr<client::State>& state,
-                absl::string_view verb) {
-  if (!state.ok()) return ServerError(global, state.status());
-  const bool printed =
-      global.json ? PrintJson(global, StateToJson(*state))
-                  : PrintText(global, absl::StrCat(state->name, " ", verb, " (revision ",
-                                                   state->revision, ", etag ", state->etag, ")\n"));
-  return printed ? ExitCode::kOk : ExitCode::kInput;
-}
-
 ExitCode RunCreate(const GlobalOptions& global, const CreateOptions& options) {
+  const absl::StatusOr<client::StateConfig> config = ToConfig(options.norm);
+  if (!config.ok()) return UsageError(global, config.status().message());
   const absl::StatusOr<client::InitialValues> initial = ReadInitialValues(options);
   if (!initial.ok()) return InputError(global, initial.status());
-  client::StateConfig config = options.config;
-  if (options.cumulative_average) config.momentum = std::nullopt;
-  config.affine = !options.no_affine;
-  config.track_running_stats = !options.no_track_running_stats;
   const auto client = Connect(global);
   if (!client.ok()) return ServerError(global, client.status());
-  return Report(global, (*client)->CreateState(options.name, config, *initial), "created");
+  return ReportState(global, (*client)->CreateState(options.name, *config, *initial), "created");
 }
 
 ExitCode RunUpdate(const GlobalOptions& global, const UpdateOptions& options) {
-  const client::ConfigUpdate& update = options.update;
+  client::ConfigUpdate update = options.update;
+  const OptimizerOptions& optimizer = options.optimizer;
+  const bool lr_alone = optimizer.lr && !optimizer.algorithm && !optimizer.is_none;
+  if (lr_alone && !HasDetails(optimizer)) {
+    update.lr = optimizer.lr;
+  } else {
+    const auto replaced = ToOptimizer(optimizer);
+    if (!replaced.ok()) return UsageError(global, replaced.status().message());
+    update.optimizer = *replaced;
+    update.remove_optimizer = optimizer.is_none;
+  }
   if (!update.eps && !update.momentum && !update.cumulative_average && !update.correction &&
-      !update.non_finite) {
+      !update.non_finite && !update.optimizer && !update.remove_optimizer && !update.lr) {
     return UsageError(global,
                       "nothing to update: give --eps, --momentum, --cumulative-average, "
-                      "--running-var-correction or --non-finite");
+                      "--running-var-correction, --non-finite, --optimizer or --lr");
   }
   const auto client = Connect(global);
   if (!client.ok()) return ServerError(global, client.status());
-  return Report(global, (*client)->UpdateState(options.name, update, options.etag), "updated");
+  return ReportState(global, (*client)->UpdateState(options.name, update, options.etag), "updated");
 }
 
 ExitCode RunSetParameters(const GlobalOptions& global, const ParameterOptions& options) {
   if (options.weight_path.empty() && options.bias_path.empty()) {
     return UsageError(global, "nothing to set: give --weight, --bias or both");
   }
-  std::vector<float> weight;
-  std::vector<float> bias;
-  std::optional<absl::Span<const float>> new_weight;
-  std::optional<absl::Span<const float>> new_bias;
+  std::vector<double> weight;
+  std::vector<double> bias;
+  std::optional<absl::Span<const double>> new_weight;
+  std::optional<absl::Span<const double>> new_bias;
   for (const auto& [path, values, span] : {std::tuple(&options.weight_path, &weight, &new_weight),
                                            std::tuple(&options.bias_path, &bias, &new_bias)}) {
     if (path->empty()) continue;
-    absl::StatusOr<std::vector<float>> read = ReadFloatVector(*path);
+    absl::StatusOr<std::vector<double>> read = ReadValuesFile(*path);
     if (!read.ok()) return InputError(global, read.status());
     *values = *std::move(read);
     *span = *values;
   }
   const auto client = Connect(global);
   if (!client.ok()) return ServerError(global, client.status());
-  return Report(global, (*client)->SetParameters(options.name, new_weight, new_bias, options.etag),
-                "parameters set");
+  return ReportState(global,
+                     (*client)->SetParameters(options.name, new_weight, new_bias, options.etag),
+                     "parameters set");
 }
 
 ExitCode RunDelete(const GlobalOptions& global, const NameOptions& options) {
@@ -147,58 +132,25 @@ ExitCode RunDelete(const GlobalOptions& global, const NameOptions& options) {
   return printed ? ExitCode::kOk : ExitCode::kInput;
 }
 
-void AddName(CLI::App* command, std::string* name) {
-  command->add_option("NAME", *name, "Name of the state")->required()->option_text("(required)");
-}
-
-void AddEtag(CLI::App* command, std::string* etag) {
-  command->add_option("--etag", *etag, "Refuse unless it is the state's etag (see get)")
-      ->option_text("ETAG");
-}
-
-// --momentum and --cumulative-average exclude each other.
-template <typename Momentum>
-void AddAveraging(CLI::App* command, Momentum* momentum, bool* cumulative_average) {
-  CLI::Option* const option = command->add_option(
-      "--momentum", *momentum, "Weight of the new value in the running statistics, 0 to 1");
-  option->option_text("NUMBER");
-  command
-      ->add_flag("--cumulative-average", *cumulative_average,
-                 "Weigh all batches alike (PyTorch's momentum=None)")
-      ->excludes(option);
-}
-
 void AddCreate(CLI::App* app, CommandLine* line) {
   CLI::App* const command = AddCommand(
-      app, "create", "Create a batch norm state",
+      app, "create", "Create a state of the norm family",
       "  normctl create resnet/bn1 --num-features 64 --momentum 0.01\n"
       "  normctl create resnet/bn2 --num-features 64 --weight weight.npy --bias bias.npy \\\n"
-      "      --running-mean mean.npy --running-var var.npy --num-batches-tracked 1000");
+      "      --running-mean mean.npy --running-var var.npy --num-batches-tracked 1000\n"
+      "  normctl create gpt/ln1 --kind layer_norm --normalized-shape 768 --optimizer adam\n"
+      "  normctl create style/in1 --kind instance_norm --num-features 32 --affine\n"
+      "  normctl create unet/gn1 --kind group_norm --num-groups 8 --num-features 64");
   const auto options = std::make_shared<CreateOptions>();
   AddName(command, &options->name);
-  command->add_option("--num-features", options->config.num_features, "C, the channels of a batch")
-      ->required()
-      ->option_text("C (required)");
   command
-      ->add_option("--eps", options->config.eps,
-                   "Added to the variance before the square root (default 1e-5)")
-      ->option_text("NUMBER");
-  AddAveraging(command, &options->config.momentum, &options->cumulative_average);
-  command->add_flag("--no-affine", options->no_affine, "Have no weight and bias");
-  command->add_flag("--no-track-running-stats", options->no_track_running_stats,
-                    "Have no running statistics");
-  command
-      ->add_option("--running-var-correction", options->config.correction,
-                   "Subtracted from the count in running_var: 1 (PyTorch, default) or 0")
-      ->option_text("0|1");
-  command
-      ->add_option("--non-finite", options->config.non_finite,
-                   "A NaN or an infinity in a batch: refuse it (default) or propagate it")
-      ->transform(CLI::CheckedTransformer(NonFinitePolicies()))
-      ->option_text("refuse|propagate");
-  command->add_option("--weight", options->weight_path, "weight to begin with, (C,)")
+      ->add_option("--num-features", options->norm.num_features,
+                   "C, the channels of a batch; required but for layer_norm and rms_norm")
+      ->option_text("C");
+  AddNormOptions(command, &options->norm);
+  command->add_option("--weight", options->weight_path, "weight to begin with, C values")
       ->option_text("FILE");
-  command->add_option("--bias", options->bias_path, "bias to begin with, (C,)")
+  command->add_option("--bias", options->bias_path, "bias to begin with, C values")
       ->option_text("FILE");
   command
       ->add_option("--running-mean", options->running_mean_path, "running_mean to begin with, (C,)")
@@ -218,12 +170,14 @@ void AddUpdate(CLI::App* app, CommandLine* line) {
   CLI::App* const command =
       AddCommand(app, "update", "Change the config of a state",
                  "  normctl update resnet/bn1 --momentum 0.01 --eps 1e-3\n"
-                 "  normctl update resnet/bn1 --non-finite propagate --etag ETAG");
+                 "  normctl update resnet/bn1 --non-finite propagate --etag ETAG\n"
+                 "  normctl update resnet/bn1 --lr 1e-4             the rest of it stays\n"
+                 "  normctl update resnet/bn1 --optimizer sgd --lr 0.1 --optimizer-momentum 0.9");
   const auto options = std::make_shared<UpdateOptions>();
   AddName(command, &options->name);
   AddEtag(command, &options->etag);
   command->add_option("--eps", options->update.eps, "Added to the variance")->option_text("NUMBER");
-  AddAveraging(command, &options->update.momentum, &options->update.cumulative_average);
+  AddAveragingOptions(command, &options->update.momentum, &options->update.cumulative_average);
   command
       ->add_option("--running-var-correction", options->update.correction,
                    "Subtracted from the count in running_var: 1 or 0")
@@ -233,6 +187,7 @@ void AddUpdate(CLI::App* app, CommandLine* line) {
                    "A NaN or an infinity in a batch: refuse it or propagate it")
       ->transform(CLI::CheckedTransformer(NonFinitePolicies()))
       ->option_text("refuse|propagate");
+  AddOptimizerOptions(command, &options->optimizer);
   command->callback([line, options] {
     line->run = [line, options] { return RunUpdate(line->global, *options); };
   });
@@ -246,9 +201,9 @@ void AddSetParameters(CLI::App* app, CommandLine* line) {
   const auto options = std::make_shared<ParameterOptions>();
   AddName(command, &options->name);
   AddEtag(command, &options->etag);
-  command->add_option("--weight", options->weight_path, "The new weight, (C,)")
+  command->add_option("--weight", options->weight_path, "The new weight, C values")
       ->option_text("FILE");
-  command->add_option("--bias", options->bias_path, "The new bias, (C,)")->option_text("FILE");
+  command->add_option("--bias", options->bias_path, "The new bias, C values")->option_text("FILE");
   command->callback([line, options] {
     line->run = [line, options] { return RunSetParameters(line->global, *options); };
   });
@@ -275,7 +230,7 @@ auto Reporting(absl::string_view verb, Call call) {
   return [verb, call](const GlobalOptions& global, const NameOptions& options) {
     const auto client = Connect(global);
     if (!client.ok()) return ServerError(global, client.status());
-    return Report(global, call(client->get(), options), verb);
+    return ReportState(global, call(client->get(), options), verb);
   };
 }
 

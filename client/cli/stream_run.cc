@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/cli/command_line.h"
+#include "client/cli/norm_options.h"
 
 namespace normd::cli {
 namespace {
@@ -23,19 +24,12 @@ const std::map<std::string, client::Layout>& Layouts() {
 }
 
 // Sends all mini-batches, or those before something stopped it.
-ExitCode SendAll(const GlobalOptions& global, const CutOptions& cut, ArrayReader* reader,
-                 BatchLedger* ledger,
+ExitCode SendAll(const GlobalOptions& global, const NextBatch& next, BatchLedger* ledger,
                  const std::function<absl::Status(const BatchCutter::MiniBatch&)>& send) {
-  BatchCutter cutter(reader, cut);
-  bool told_rounding = false;
   while (!ledger->ShouldStop()) {
-    const absl::StatusOr<std::optional<BatchCutter::MiniBatch>> batch = cutter.Next();
+    const absl::StatusOr<std::optional<BatchCutter::MiniBatch>> batch = next();
     if (!batch.ok()) return InputError(global, batch.status());
     if (!batch->has_value()) break;
-    if (reader->has_rounded() && !told_rounding) {
-      PrintNote(global, absl::StrCat(reader->name(), " is float64, rounded to float32"));
-      told_rounding = true;
-    }
     const absl::Status sent = send(**batch);
     if (!sent.ok()) {
       return ServerError(global, WithPlace((*batch)->place, "could not be sent", sent));
@@ -47,14 +41,12 @@ ExitCode SendAll(const GlobalOptions& global, const CutOptions& cut, ArrayReader
 }  // namespace
 
 void AddStreamOptions(CLI::App* command, StreamOptions* options) {
-  command->add_option("NAME", options->name, "Name of the state")
-      ->required()
-      ->option_text("(required)");
+  AddName(command, &options->name);
   command
       ->add_option("-i,--input", options->input_path,
-                   "The values: .npy (float32, or float64 which is rounded; C order), or\n"
-                   "several of them one after another, or a JSON array of numbers;\n"
-                   "- is standard input (default)")
+                   "The values: .npy (float16, float32 or float64; C order), or several of\n"
+                   "them one after another, or a JSON array of numbers; - is standard\n"
+                   "input (default)")
       ->option_text("FILE|-");
   command
       ->add_option("-b,--batch-size", options->cut.batch_size,
@@ -67,6 +59,7 @@ void AddStreamOptions(CLI::App* command, StreamOptions* options) {
                    "Where the channel axis stands: axis 1 (default) or the last")
       ->transform(CLI::CheckedTransformer(Layouts()))
       ->option_text("channels-first|channels-last");
+  AddDtypeOption(command, &options->cut.dtype);
   command->add_flag("--keep-going", options->keep_going,
                     "Go on after a mini-batch that was refused");
   command
@@ -97,11 +90,10 @@ std::string TerminalFault(const StreamOptions& options) {
   return "";
 }
 
-ExitCode FeedStream(const GlobalOptions& global, const CutOptions& cut, ArrayReader* reader,
-                    BatchLedger* ledger,
+ExitCode FeedStream(const GlobalOptions& global, const NextBatch& next, BatchLedger* ledger,
                     const std::function<absl::Status(const BatchCutter::MiniBatch&)>& send,
                     const std::function<absl::Status()>& close, const std::string& hint) {
-  const ExitCode exit_code = SendAll(global, cut, reader, ledger, send);
+  const ExitCode exit_code = SendAll(global, next, ledger, send);
   const absl::Status closed = close();
   if (closed.ok()) return exit_code;
   // When sending has failed, it has told why.

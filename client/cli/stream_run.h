@@ -3,11 +3,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
-#include "client/cli/array_reader.h"
+#include "absl/status/statusor.h"
 #include "client/cli/batch_cutter.h"
 #include "client/cli/batch_ledger.h"
 #include "client/cli/console.h"
@@ -15,7 +16,7 @@
 
 namespace normd::cli {
 
-// The options that train and normalize share.
+// The options that train, normalize and backward share.
 struct StreamOptions {
   std::string name;
   std::string input_path = "-";
@@ -35,12 +36,13 @@ client::RetryOptions ToRetryOptions(const StreamOptions& options);
 // asked for.
 std::string TerminalFault(const StreamOptions& options);
 
-// The whole life of a stream: cuts the input, calls `send` with each mini-batch, then `close`,
+using NextBatch = std::function<absl::StatusOr<std::optional<BatchCutter::MiniBatch>>()>;
+
+// The whole life of a stream: takes mini-batches from `next`, calls `send` with each, then `close`,
 // after which no answer comes. Both return the stream's status. What stops the run is printed.
 // `hint` is a second line for an error of the stream; may be empty. Returns the exit code so far,
 // before refusals.
-ExitCode FeedStream(const GlobalOptions& global, const CutOptions& cut, ArrayReader* reader,
-                    BatchLedger* ledger,
+ExitCode FeedStream(const GlobalOptions& global, const NextBatch& next, BatchLedger* ledger,
                     const std::function<absl::Status(const BatchCutter::MiniBatch&)>& send,
                     const std::function<absl::Status()>& close, const std::string& hint);
 

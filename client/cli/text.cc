@@ -17,19 +17,19 @@ constexpr int64_t kSummaryThreshold = 1000;
 constexpr int64_t kEdgeItems = 3;
 constexpr size_t kLineWidth = 80;
 
-bool NeedsScientific(absl::Span<const float> values) {
+bool NeedsScientific(absl::Span<const double> values) {
   double smallest = std::numeric_limits<double>::infinity();
   double largest = 0;
-  for (const float value : values) {
+  for (const double value : values) {
     if (!std::isfinite(value) || value == 0) continue;
-    smallest = std::min(smallest, std::abs(static_cast<double>(value)));
-    largest = std::max(largest, std::abs(static_cast<double>(value)));
+    smallest = std::min(smallest, std::abs(value));
+    largest = std::max(largest, std::abs(value));
   }
   if (largest == 0) return false;
   return largest / smallest > 1000 || largest > 1e8 || smallest < 1e-4;
 }
 
-std::string FormatNumber(float value, bool scientific) {
+std::string FormatNumber(double value, bool scientific) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   return scientific ? absl::StrFormat("%.4e", value) : absl::StrFormat("%.4f", value);
@@ -51,11 +51,13 @@ std::vector<int64_t> ShownIndices(int64_t length, bool summarize) {
 class ArrayFormatter {
  public:
   explicit ArrayFormatter(const Array& array)
-      : array_(array), summarize_(static_cast<int64_t>(array.values.size()) > kSummaryThreshold) {}
+      : shape_(array.shape),
+        values_(ToDoubles(array)),
+        summarize_(static_cast<int64_t>(values_.size()) > kSummaryThreshold) {}
 
   std::string Format() && {
-    std::vector<float> shown;
-    Visit(0, 0, [&](int64_t i) { shown.push_back(array_.values[static_cast<size_t>(i)]); });
+    std::vector<double> shown;
+    Visit(0, 0, [&](int64_t i) { shown.push_back(values_[static_cast<size_t>(i)]); });
     texts_ = FormatNumbers(shown);
     for (const std::string& text : texts_) width_ = std::max(width_, text.size());
     std::string result;
@@ -64,12 +66,12 @@ class ArrayFormatter {
   }
 
  private:
-  size_t rank() const { return array_.shape.size(); }
+  size_t rank() const { return shape_.size(); }
 
   // Offset of element `index` of axis `axis`, where the axis begins at `offset`.
   int64_t Offset(size_t axis, int64_t offset, int64_t index) const {
     int64_t stride = 1;
-    for (size_t i = axis + 1; i < rank(); ++i) stride *= array_.shape[i];
+    for (size_t i = axis + 1; i < rank(); ++i) stride *= shape_[i];
     return offset + index * stride;
   }
 
@@ -77,7 +79,7 @@ class ArrayFormatter {
   template <typename Function>
   void Visit(size_t axis, int64_t offset, const Function& function) const {
     if (axis == rank()) return function(offset);
-    for (const int64_t i : ShownIndices(array_.shape[axis], summarize_)) {
+    for (const int64_t i : ShownIndices(shape_[axis], summarize_)) {
       if (i >= 0) Visit(axis + 1, Offset(axis, offset, i), function);
     }
   }
@@ -87,7 +89,7 @@ class ArrayFormatter {
     const bool innermost = axis + 1 == rank();
     const size_t per_line = std::max<size_t>(1, (kLineWidth - rank()) / (width_ + 2));
     size_t position = 0;
-    for (const int64_t i : ShownIndices(array_.shape[axis], summarize_)) {
+    for (const int64_t i : ShownIndices(shape_[axis], summarize_)) {
       if (position > 0) {
         absl::StrAppend(result, ",");
         if (innermost && position % per_line != 0) {
@@ -111,7 +113,8 @@ class ArrayFormatter {
     result->push_back(']');
   }
 
-  const Array& array_;
+  const std::vector<int64_t>& shape_;
+  const std::vector<double> values_;
   const bool summarize_;
   std::vector<std::string> texts_;  // of the values shown
   size_t next_text_ = 0;
@@ -120,16 +123,16 @@ class ArrayFormatter {
 
 }  // namespace
 
-std::vector<std::string> FormatNumbers(absl::Span<const float> values) {
+std::vector<std::string> FormatNumbers(absl::Span<const double> values) {
   const bool scientific = NeedsScientific(values);
   std::vector<std::string> texts;
   texts.reserve(values.size());
-  for (const float value : values) texts.push_back(FormatNumber(value, scientific));
+  for (const double value : values) texts.push_back(FormatNumber(value, scientific));
   return texts;
 }
 
 std::string FormatArray(const Array& array) {
-  if (array.values.empty()) return absl::StrCat("[], size=", ShapeToText(array.shape), "\n");
+  if (array.bytes.empty()) return absl::StrCat("[], size=", ShapeToText(array.shape), "\n");
   return ArrayFormatter(array).Format();
 }
 

@@ -14,7 +14,7 @@ namespace normd::cli {
 // The texts of `values`, each rounded to 4 decimals; in scientific notation when, as PyTorch
 // decides, the largest magnitude is above 1e8 or above 1000 times the smallest, or the smallest is
 // below 1e-4 (zeros and values that are not finite are left out of the decision).
-std::vector<std::string> FormatNumbers(absl::Span<const float> values);
+std::vector<std::string> FormatNumbers(absl::Span<const double> values);
 
 // The array in brackets, columns aligned; with more than 1000 elements the first and last 3 of
 // each axis; without elements "[], size=(2, 0)". Ends with a newline.

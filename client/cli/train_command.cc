@@ -26,6 +26,7 @@ namespace {
 struct TrainOptions {
   StreamOptions stream;
   bool moments = false;
+  bool calibrate = false;
   client::Durability durability = client::Durability::kDurable;
   std::string producer_id;
   int64_t first_sequence = 1;
@@ -98,18 +99,18 @@ bool PrintSummary(const GlobalOptions& global, const Summary& summary, bool to_s
                      : PrintText(global, SummaryToText(summary));
 }
 
-absl::Status SendBatch(const TrainOptions& options, bool return_output,
+absl::Status SendBatch(const TrainOptions& options, client::NormKind kind, bool return_output,
                        const BatchCutter::MiniBatch& mini_batch, client::TrainStream* stream,
                        BatchLedger* ledger) {
-  const auto batch = client::Batch::Borrow(mini_batch.array.shape, mini_batch.array.values,
-                                           options.stream.cut.layout);
+  const client::Batch batch = ToBatch(mini_batch.array, options.stream.cut.layout);
+  client::SendOptions send_options;
+  send_options.calibrate = options.calibrate;
   if (options.moments) {
-    const absl::StatusOr<client::Moments> moments = client::ComputeMoments(batch);
+    const absl::StatusOr<client::Moments> moments = client::ComputeMoments(batch, kind);
     if (!moments.ok()) return moments.status();
     ledger->AddSent(mini_batch.place);
-    return stream->Send(options.stream.name, *moments).status();
+    return stream->Send(options.stream.name, *moments, send_options).status();
   }
-  client::SendOptions send_options;
   send_options.return_output = return_output;
   ledger->AddSent(mini_batch.place);
   return stream->Send(options.stream.name, batch, send_options).status();
@@ -131,6 +132,11 @@ ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
   }
   const auto client = Connect(global);
   if (!client.ok()) return ServerError(global, client.status());
+  const auto state = (*client)->GetState(stream_options.name, client::StateView::kBasic);
+  if (!state.ok()) return ServerError(global, state.status());
+  const client::NormKind kind = state->config.kind;
+  CutOptions cut = stream_options.cut;
+  cut.needs_variance = kind == client::NormKind::kBatchNorm && !stream_options.keep_going;
 
   const absl::Time start = absl::Now();
   Updates updates;
@@ -144,8 +150,8 @@ ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
   train_options.retry = ToRetryOptions(stream_options);
   train_options.on_result = [&](const client::TrainResult& result) {
     Count(result, &updates);
-    std::optional<absl::Span<const float>> output;
-    if (result.output.has_value()) output = result.output->values();
+    std::optional<absl::string_view> output;
+    if (result.output.has_value()) output = result.output->bytes();
     ledger.AddAnswer(result.status, output);
   };
   // Declared after what its callback uses.
@@ -154,10 +160,11 @@ ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
   const std::string hint = absl::StrCat(
       "to go on: the same command with --producer-id ", (*stream)->producer_id(),
       " --first-sequence ", options.first_sequence, " applies only what was not applied");
+  BatchCutter cutter(reader->get(), cut);
   ExitCode exit_code = FeedStream(
-      global, stream_options.cut, reader->get(), &ledger,
+      global, [&cutter] { return cutter.Next(); }, &ledger,
       [&](const BatchCutter::MiniBatch& batch) {
-        return SendBatch(options, writer != nullptr, batch, stream->get(), &ledger);
+        return SendBatch(options, kind, writer != nullptr, batch, stream->get(), &ledger);
       },
       [&] {
         absl::Status closed = (*stream)->Close();
@@ -194,6 +201,8 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
       "  normctl train resnet/bn1 --input batches.npy --batch-size 32\n"
       "  normctl train resnet/bn1 --input batch.npy --output normalized.npy\n"
       "  normctl train resnet/bn1 --moments --durability relaxed < batches.npy\n"
+      "  normctl train resnet/bn1 --input batches.npy --batch-size 32 --dtype bfloat16\n"
+      "  normctl train resnet/bn1 --input batches.npy --batch-size 32 --calibrate\n"
       "  echo '[[1, 2], [3, 4]]' | normctl train demo/bn2\n\n"
       "Every update is applied exactly once, also when the server is restarted meanwhile. After a\n"
       "mini-batch was refused no other is sent; up to --window later ones may have been on their\n"
@@ -210,7 +219,11 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
           ->check(OneOrMore());
   CLI::Option* const moments =
       command->add_flag("--moments", options->moments,
-                        "Compute the moments of each mini-batch here and send these 2C+1 numbers");
+                        "Compute the moments of each mini-batch here and send these alone;\n"
+                        "of batch_norm and instance_norm");
+  command->add_flag("--calibrate", options->calibrate,
+                    "Contribute to the calibration under way (see calibrate) instead of the\n"
+                    "running statistics");
   command
       ->add_option("-o,--output", options->stream.output_path,
                    "Write the mini-batches, normalized by their own statistics, in the\n"
@@ -236,7 +249,6 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
       ->option_text("N")
       ->check(OneOrMore());
   command->callback([line, options] {
-    options->stream.cut.needs_variance = !options->stream.keep_going;
     line->run = [line, options] { return RunTrain(line->global, *options); };
   });
 }

@@ -20,6 +20,7 @@
 namespace normd::cli {
 namespace {
 
+using ::normd::client::DataType;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -29,7 +30,7 @@ std::string Bytes(const std::vector<T>& values) {
 }
 
 std::string Npy(const std::vector<int64_t>& shape, const std::vector<float>& values) {
-  return FormatNpyHeader(shape, NpyType::kFloat32) + Bytes(values);
+  return FormatNpyHeader(shape, DataType::kFloat32) + Bytes(values);
 }
 
 // The message of the first error met while reading all of `path`; empty when there is none.
@@ -60,11 +61,11 @@ TEST_F(ArrayReaderTest, ReadsRowsInPieces) {
   const auto first = (*reader)->ReadRows(2);
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_THAT(first->shape, ElementsAre(2, 2));
-  EXPECT_THAT(first->values, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(ToDoubles(*first), ElementsAre(1, 2, 3, 4));
   EXPECT_EQ((*reader)->rows_left(), 1);
   const auto second = (*reader)->ReadRows(1);
   ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_THAT(second->values, ElementsAre(5, 6));
+  EXPECT_THAT(ToDoubles(*second), ElementsAre(5, 6));
   EXPECT_FALSE((*reader)->NextArray()->has_value());
 }
 
@@ -74,32 +75,29 @@ TEST_F(ArrayReaderTest, ReadsSeveralArraysAndRewinds) {
   ASSERT_TRUE(reader.ok()) << reader.status();
   for (int epoch = 0; epoch < 2; ++epoch) {
     EXPECT_THAT(**(*reader)->NextArray(), ElementsAre(1, 2));
-    EXPECT_THAT((*reader)->ReadRows(1)->values, ElementsAre(1, 2));
+    EXPECT_THAT(ToDoubles(*(*reader)->ReadRows(1)), ElementsAre(1, 2));
     EXPECT_THAT(**(*reader)->NextArray(), ElementsAre(2, 1));
-    EXPECT_THAT((*reader)->ReadRows(2)->values, ElementsAre(3, 4));
+    EXPECT_THAT(ToDoubles(*(*reader)->ReadRows(2)), ElementsAre(3, 4));
     EXPECT_FALSE((*reader)->NextArray()->has_value());
     ASSERT_TRUE((*reader)->Rewind().ok());
   }
 }
 
-TEST_F(ArrayReaderTest, RoundsFloat64ToFloat32AndSaysSo) {
-  const std::string path = folder_.Write(
-      "a.npy", FormatNpyHeader({1, 3}, NpyType::kFloat64) +
-                   Bytes(std::vector<double>{0.1, -std::numeric_limits<double>::infinity(), 2}));
-  auto reader = ArrayReader::Open(path);
-  ASSERT_TRUE(reader.ok()) << reader.status();
-  ASSERT_TRUE((*reader)->NextArray().ok());
-  EXPECT_FALSE((*reader)->has_rounded());
-  const auto array = (*reader)->ReadRows(1);
-  ASSERT_TRUE(array.ok()) << array.status();
-  EXPECT_THAT(array->values, ElementsAre(0.1f, -std::numeric_limits<float>::infinity(), 2.0f));
-  EXPECT_TRUE((*reader)->has_rounded());
-}
-
-TEST_F(ArrayReaderTest, RefusesAFloat64ThatDoesNotFit) {
-  const std::string path = folder_.Write(
-      "a.npy", FormatNpyHeader({1}, NpyType::kFloat64) + Bytes(std::vector<double>{1e39}));
-  EXPECT_THAT(FirstError(path), HasSubstr("1e+39 does not fit in float32"));
+TEST_F(ArrayReaderTest, KeepsTheDtypeOfTheFile) {
+  const std::vector<double> values = {0.1, 2, -std::numeric_limits<double>::infinity()};
+  for (const DataType dtype : {DataType::kFloat16, DataType::kFloat32, DataType::kFloat64}) {
+    const Array array = *Convert(MakeArray({1, 3}, values), dtype);
+    const std::string path =
+        folder_.Write("a.npy", FormatNpyHeader(array.shape, dtype) + array.bytes);
+    auto reader = ArrayReader::Open(path);
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    ASSERT_TRUE((*reader)->NextArray().ok());
+    const auto read = (*reader)->ReadRows(1);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->dtype, dtype);
+    EXPECT_EQ(read->bytes, array.bytes);
+    EXPECT_FALSE((*reader)->is_text());
+  }
 }
 
 TEST_F(ArrayReaderTest, RefusesTruncationAtEveryByte) {
@@ -139,7 +137,7 @@ TEST_F(ArrayReaderTest, ReadsMoreThanOneStepFromAPipe) {
   const auto array = (*reader)->ReadRows(2500);
   writer.join();
   ASSERT_TRUE(array.ok()) << array.status();
-  EXPECT_TRUE(array->values == values);
+  EXPECT_TRUE(array->bytes == Bytes(values));
   EXPECT_FALSE((*reader)->Rewind().ok());
 }
 
@@ -174,22 +172,24 @@ TEST_F(ArrayReaderTest, ReadsJsonAfterBlanks) {
   auto reader = ArrayReader::Open(path);
   ASSERT_TRUE(reader.ok()) << reader.status();
   EXPECT_THAT(**(*reader)->NextArray(), ElementsAre(2, 2));
-  EXPECT_THAT((*reader)->ReadRows(1)->values, ElementsAre(1, 2.5));
-  const auto row = (*reader)->ReadRows(1);
-  EXPECT_EQ(row->values[0], -300);
-  EXPECT_TRUE(std::isnan(row->values[1]));
+  EXPECT_THAT(ToDoubles(*(*reader)->ReadRows(1)), ElementsAre(1, 2.5));
+  const std::vector<double> row = ToDoubles(*(*reader)->ReadRows(1));
+  EXPECT_EQ(row[0], -300);
+  EXPECT_TRUE(std::isnan(row[1]));
+  EXPECT_TRUE((*reader)->is_text());
   EXPECT_FALSE((*reader)->NextArray()->has_value());
 }
 
 TEST_F(ArrayReaderTest, ReadsVectorsExactly) {
   const std::string path = folder_.Path("v.npy");
   const std::vector<double> values = {0.1, 1e300, -3};
-  ASSERT_TRUE(WriteNpyVector(path, values).ok());
+  ASSERT_TRUE(WriteNpyFile(path, MakeArray({3}, values)).ok());
   const auto read = ReadVectorFile(path);
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(*read, values);
   EXPECT_THAT(ReadVectorFile(folder_.Write("m.npy", Npy({1, 2}, {1, 2}))).status().message(),
               HasSubstr("has shape (1, 2), expected one axis"));
+  EXPECT_THAT(*ReadValuesFile(folder_.Write("m.npy", Npy({1, 2}, {1, 2}))), ElementsAre(1, 2));
   EXPECT_THAT(
       ReadVectorFile(folder_.Write("v2.npy", Npy({1}, {1}) + Npy({1}, {1}))).status().message(),
       HasSubstr("expected one array, got more"));
@@ -202,17 +202,22 @@ TEST_F(ArrayReaderTest, NumpyAndNormctlReadWhatTheOtherWrites) {
                    "' && /usr/bin/python3 -c \"import numpy as np; from numpy.lib import format\n"
                    "a = np.arange(24, dtype='f4').reshape(2, 3, 4) / 7\n"
                    "for v in (1, 2, 3): format.write_array(open(f'v{v}.npy', 'wb'), a, (v, 0))\n"
-                   "np.save('f8.npy', a.astype('f8')); np.save('fortran.npy', "
+                   "np.save('f8.npy', a.astype('f8')); "
+                   "np.save('f2.npy', a.astype('f2')); np.save('fortran.npy', "
                    "np.asfortranarray(a))\n"
                    "np.save('i8.npy', np.arange(3))\""));
   ASSERT_EQ(written.exit_code, 0) << written.error;
-  for (const char* name : {"v1.npy", "v2.npy", "v3.npy", "f8.npy"}) {
+  for (const char* name : {"v1.npy", "v2.npy", "v3.npy", "f8.npy", "f2.npy"}) {
     auto reader = ArrayReader::Open(folder_.Path(name));
     ASSERT_TRUE(reader.ok()) << reader.status();
     EXPECT_THAT(**(*reader)->NextArray(), ElementsAre(2, 3, 4));
     const auto array = (*reader)->ReadRows(2);
     ASSERT_TRUE(array.ok()) << array.status();
-    for (size_t i = 0; i < 24; ++i) EXPECT_EQ(array->values[i], static_cast<float>(i) / 7) << name;
+    const double tolerance = array->dtype == DataType::kFloat16 ? 1e-3 : 0;
+    const std::vector<double> values = ToDoubles(*array);
+    for (size_t i = 0; i < 24; ++i) {
+      EXPECT_NEAR(values[i], static_cast<float>(i) / 7, tolerance) << name;
+    }
   }
   EXPECT_THAT(FirstError(folder_.Path("fortran.npy")), HasSubstr("Fortran order"));
   EXPECT_THAT(FirstError(folder_.Path("i8.npy")), HasSubstr("dtype '<i8'"));
@@ -220,18 +225,27 @@ TEST_F(ArrayReaderTest, NumpyAndNormctlReadWhatTheOtherWrites) {
   {
     auto writer = ArrayWriter::Open(folder_.Path("ours.npy"), ArrayFormat::kNpy);
     ASSERT_TRUE(writer.ok()) << writer.status();
-    ASSERT_TRUE((*writer)->BeginArray({2, 2}).ok());
-    ASSERT_TRUE((*writer)->Write({1.5f, 2, 3}).ok());
-    ASSERT_TRUE((*writer)->Write({4}).ok());
+    ASSERT_TRUE((*writer)->BeginArray({2, 2}, DataType::kFloat32).ok());
+    ASSERT_TRUE((*writer)->Write(Bytes<float>({1.5f, 2, 3})).ok());
+    ASSERT_TRUE((*writer)->Write(Bytes<float>({4})).ok());
     ASSERT_TRUE((*writer)->Finish().ok());
   }
-  ASSERT_TRUE(WriteNpyVector(folder_.Path("ours8.npy"), std::vector<double>{0.1, 1e300}).ok());
+  const Array doubles = MakeArray({2}, std::vector<double>{0.1, 1e300});
+  ASSERT_TRUE(WriteNpyFile(folder_.Path("ours8.npy"), doubles).ok());
+  const Array floats = MakeArray({2}, std::vector<float>{1.5f, -2});
+  ASSERT_TRUE(WriteNpyFile(folder_.Path("ours2.npy"), *Convert(floats, DataType::kFloat16)).ok());
+  ASSERT_TRUE(WriteNpyFile(folder_.Path("oursb.npy"), *Convert(floats, DataType::kBfloat16)).ok());
   const ProcessResult read = RunShell(
       folder_, absl::StrCat("cd '", folder_.Path(""),
                             "' && /usr/bin/python3 -c \"import numpy as np\n"
                             "print(np.load('ours.npy').dtype, np.load('ours.npy').tolist())\n"
-                            "print(np.load('ours8.npy').dtype, np.load('ours8.npy').tolist())\""));
-  EXPECT_EQ(read.out, "float32 [[1.5, 2.0], [3.0, 4.0]]\nfloat64 [0.1, 1e+300]\n") << read.error;
+                            "for name in ('ours8', 'ours2', 'oursb'):\n"
+                            "    print(np.load(name + '.npy').dtype, "
+                            "np.load(name + '.npy').tolist())\""));
+  EXPECT_EQ(read.out,
+            "float32 [[1.5, 2.0], [3.0, 4.0]]\nfloat64 [0.1, 1e+300]\nfloat16 [1.5, -2.0]\n"
+            "float32 [1.5, -2.0]\n")
+      << read.error;
 }
 
 TEST_F(ArrayReaderTest, WriterLeavesNothingWhenItIsNotFinished) {
@@ -239,7 +253,7 @@ TEST_F(ArrayReaderTest, WriterLeavesNothingWhenItIsNotFinished) {
   {
     auto writer = ArrayWriter::Open(path, ArrayFormat::kNpy);
     ASSERT_TRUE(writer.ok()) << writer.status();
-    ASSERT_TRUE((*writer)->BeginArray({2}).ok());
+    ASSERT_TRUE((*writer)->BeginArray({2}, DataType::kFloat32).ok());
   }
   EXPECT_EQ(folder_.Read("out.npy"), "before");
   EXPECT_EQ(RunShell(folder_, absl::StrCat("ls '", folder_.Path(""), "'")).out,
@@ -249,8 +263,8 @@ TEST_F(ArrayReaderTest, WriterLeavesNothingWhenItIsNotFinished) {
 TEST_F(ArrayReaderTest, WriterTellsAFullDisk) {
   auto writer = ArrayWriter::Open("/dev/full", ArrayFormat::kNpy);
   ASSERT_TRUE(writer.ok()) << writer.status();
-  ASSERT_TRUE((*writer)->BeginArray({2}).ok());
-  ASSERT_TRUE((*writer)->Write({1, 2}).ok());
+  ASSERT_TRUE((*writer)->BeginArray({2}, DataType::kFloat32).ok());
+  ASSERT_TRUE((*writer)->Write(Bytes<float>({1, 2})).ok());
   EXPECT_THAT((*writer)->Finish().message(), HasSubstr("No space left"));
 }
 

@@ -1,10 +1,12 @@
 #include "client/cli/batch_cutter.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/array_writer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/cli/test_files.h"
@@ -75,6 +77,28 @@ TEST_F(BatchCutterTest, RefusesARemainderOfOneValuePerChannelBeforeAnyOther) {
   EXPECT_THAT(Cut("[[1], [2], [3]]",
                   CutOptions{.batch_size = 2, .drop_last = true, .needs_variance = true}),
               ElementsAre("mini-batch 1 (rows 0:2)"));
+}
+
+TEST_F(BatchCutterTest, RoundsWhenAskedAndElseKeepsTheDtypeOfNpyButNotOfText) {
+  const auto dtype_of = [](const std::string& path, std::optional<client::DataType> dtype) {
+    auto reader = *ArrayReader::Open(path);
+    BatchCutter cutter(reader.get(), CutOptions{.dtype = dtype});
+    return (*cutter.Next())->place.dtype;
+  };
+  const std::string text = folder_.Write("a.json", "[[1], [2]]");
+  const std::string doubles = folder_.Path("a.npy");
+  ASSERT_TRUE(WriteNpyFile(doubles, MakeArray({2, 1}, std::vector<double>{1, 2})).ok());
+  EXPECT_EQ(dtype_of(text, std::nullopt), client::DataType::kFloat32);
+  EXPECT_EQ(dtype_of(text, client::DataType::kFloat64), client::DataType::kFloat64);
+  EXPECT_EQ(dtype_of(doubles, std::nullopt), client::DataType::kFloat64);
+  EXPECT_EQ(dtype_of(doubles, client::DataType::kBfloat16), client::DataType::kBfloat16);
+}
+
+TEST_F(BatchCutterTest, RefusesAValueThatDoesNotFitInTheDtype) {
+  EXPECT_THAT(Cut("[[1e39]]", CutOptions{}),
+              ElementsAre(HasSubstr("1e+39 does not fit in float32")));
+  EXPECT_THAT(Cut("[[7e4]]", CutOptions{.dtype = client::DataType::kFloat16}),
+              ElementsAre(HasSubstr("input.json': the value 70000 does not fit in float16")));
 }
 
 TEST_F(BatchCutterTest, CountsValuesPerChannelByLayout) {

@@ -58,13 +58,23 @@ TEST(JsonArrayTest, RefusesDeepNestingWithoutDeepRecursion) {
 TEST(JsonArrayTest, WritesNumbersThatReadBackToTheSameFloat) {
   const float inf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_EQ(FormatJsonArray(Array{{2, 2}, {0.1f, -2, 3e20f, 16777216}}),
+  EXPECT_EQ(FormatJsonArray(MakeArray({2, 2}, std::vector<float>{0.1f, -2, 3e20f, 16777216})),
             "[[0.1,-2],[3e+20,16777216]]");
-  EXPECT_EQ(FormatJsonArray(Array{{3}, {nan, inf, -inf}}), "[\"NaN\",\"Infinity\",\"-Infinity\"]");
-  EXPECT_EQ(FormatJsonArray(Array{{int64_t{1} << 40, 0}, {}}), "[]");
+  EXPECT_EQ(FormatJsonArray(MakeArray({3}, std::vector<float>{nan, inf, -inf})),
+            "[\"NaN\",\"Infinity\",\"-Infinity\"]");
+  EXPECT_EQ(FormatJsonArray(MakeArray({int64_t{1} << 40, 0}, std::vector<float>{})), "[]");
   const auto read = ParseJsonArray("[\"Infinity\", \"-Infinity\"]");
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_THAT(read->values, ElementsAre(inf, -inf));
+}
+
+TEST(JsonArrayTest, WritesEachDtypeWithTheDigitsThatItNeeds) {
+  const Array doubles = MakeArray({2}, std::vector<double>{0.1, 1e300});
+  EXPECT_EQ(FormatJsonArray(doubles), "[0.1,1e+300]");
+  const Array floats = MakeArray({1}, std::vector<float>{0.1f});
+  EXPECT_EQ(FormatJsonArray(*Convert(floats, client::DataType::kFloat64)), "[0.10000000149011612]");
+  EXPECT_EQ(FormatJsonArray(*Convert(floats, client::DataType::kFloat16)), "[0.099975586]");
+  EXPECT_EQ(FormatJsonArray(*Convert(floats, client::DataType::kBfloat16)), "[0.100097656]");
 }
 
 }  // namespace

@@ -6,16 +6,11 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 
 import numpy as np
 
-from normctl_process import (ALREADY_EXISTS, INPUT, NOT_FOUND, REFUSED, UNAVAILABLE, NormctlTest,
-                             main)
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
-                                "testing"))
-from normd_server import NormdServer  # noqa: E402
+from normctl_process import ALREADY_EXISTS, INPUT, NOT_FOUND, REFUSED, UNAVAILABLE
+from normctl_with_server import NormdServer, ServerTest, main
 
 
 def normalized(values, eps=1e-5):
@@ -24,37 +19,7 @@ def normalized(values, eps=1e-5):
     return (values - values.mean(0)) / np.sqrt(values.var(0) + eps)
 
 
-class ServerTest(NormctlTest):
-    """One server for all tests; every test has states of its own name."""
-
-    normd = None
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = NormdServer(cls.normd)
-        cls.address = cls.server.address
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-
-    def setUp(self):
-        super().setUp()
-        self.name = self.id().split(".")[-1]
-        self.random = np.random.default_rng(7)
-
-    def save(self, name, array):
-        np.save(self.path(name), array)
-        return self.path(name)
-
-    @staticmethod
-    def bytes_of(array):
-        buffer = io.BytesIO()
-        np.save(buffer, array)
-        return buffer.getvalue()
-
-    def create(self, *arguments):
-        return self.json("create", self.name, *arguments)
+class StateTest(ServerTest):
 
     def test_creates_and_gets_what_was_asked_for(self):
         self.assertRegex(
@@ -67,7 +32,8 @@ class ServerTest(NormctlTest):
         self.assertEqual(state["config"], {
             "kind": "BATCH_NORM", "num_features": 3, "eps": 0.001, "momentum": None,
             "cumulative_average": True, "affine": True, "track_running_stats": True,
-            "running_var_correction": 0, "non_finite": "PROPAGATE"})
+            "running_var_correction": 0, "non_finite": "PROPAGATE",
+            "parameter_dtype": "FLOAT32"})
         self.assertEqual(state["parameters"], {"weight": [1, 1, 1], "bias": [0, 0, 0]})
         self.assertEqual(state["running_stats"], {
             "running_mean": [0, 0, 0], "running_var": [1, 1, 1], "num_batches_tracked": 0})
@@ -291,12 +257,6 @@ class ServerTest(NormctlTest):
         self.assertEqual(out, b"")
         self.assertEqual(self.json("get", self.name)["revision"], 1)
 
-    def test_float64_is_rounded_with_a_note(self):
-        self.create("--num-features", "1")
-        path = self.save("in.npy", np.array([[1.0], [2.0]]))
-        _, error = self.run_normctl("train", self.name, "--input", path)
-        self.assertIn(b"is float64, rounded to float32", error)
-
     def test_a_mini_batch_that_is_too_large_names_the_cure(self):
         self.create("--num-features", "1")
         path = self.save("in.npy", np.zeros((40 << 20, 1), "f4"))
@@ -372,5 +332,4 @@ class ServerTest(NormctlTest):
 
 
 if __name__ == "__main__":
-    ServerTest.normd = sys.argv.pop(2)
     main()

@@ -1,6 +1,7 @@
 #include "client/cli/npy_header.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,7 @@
 namespace normd::cli {
 namespace {
 
+using ::normd::client::DataType;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -30,7 +32,7 @@ TEST(NpyHeaderTest, ReadsShapesOfEveryRank) {
       ParseNpyDictionary("{'descr': '<f8', 'fortran_order': False, 'shape': (3, 0)}");
   ASSERT_TRUE(matrix.ok()) << matrix.status();
   EXPECT_THAT(matrix->shape, ElementsAre(3, 0));
-  EXPECT_EQ(matrix->type, NpyType::kFloat64);
+  EXPECT_EQ(matrix->dtype, DataType::kFloat64);
   EXPECT_EQ(DataBytes(*matrix), 0);
 }
 
@@ -40,6 +42,18 @@ TEST(NpyHeaderTest, ReadsKeysInAnyOrderAndEitherQuote) {
   ASSERT_TRUE(header.ok()) << header.status();
   EXPECT_THAT(header->shape, ElementsAre(2, 3));
   EXPECT_EQ(DataBytes(*header), 24);
+}
+
+TEST(NpyHeaderTest, KnowsTheDtypesThatNumpyHas) {
+  for (const auto& [descr, dtype] :
+       {std::pair("<f2", DataType::kFloat16), std::pair("<f4", DataType::kFloat32),
+        std::pair("<f8", DataType::kFloat64)}) {
+    const auto header = ParseNpyDictionary(
+        absl::StrCat("{'descr':'", descr, "','fortran_order':False,'shape':(3,)}"));
+    ASSERT_TRUE(header.ok()) << header.status();
+    EXPECT_EQ(header->dtype, dtype);
+    EXPECT_EQ(DataBytes(*header), 3 * client::ElementBytes(dtype));
+  }
 }
 
 TEST(NpyHeaderTest, TakesFortranOrderOfOneAxis) {
@@ -52,7 +66,7 @@ TEST(NpyHeaderTest, RefusesFortranOrderAndSaysHowToSave) {
 }
 
 TEST(NpyHeaderTest, RefusesOtherTypesByName) {
-  for (const char* descr : {"<f2", ">f4", "<i8", "|b1", "<c8", "|O", "<U7", ""}) {
+  for (const char* descr : {">f2", ">f4", "<i8", "|b1", "<c8", "|O", "<U7", ""}) {
     EXPECT_THAT(
         MessageOf(absl::StrCat("{'descr':'", descr, "','fortran_order':False,'shape':(3,2)}")),
         HasSubstr(absl::StrCat("dtype '", descr, "'")));
@@ -123,15 +137,15 @@ TEST(NpyHeaderTest, QuotesBytesThatCannotBePrintedAndCutsThem) {
 TEST(NpyHeaderTest, WritesAHeaderThatReadsBackAndIsAligned) {
   for (const std::vector<int64_t>& shape :
        {std::vector<int64_t>{7}, {2, 3}, {0, 5}, {1, 2, 3, 4, 123456789}}) {
-    for (const NpyType type : {NpyType::kFloat32, NpyType::kFloat64}) {
-      const std::string bytes = FormatNpyHeader(shape, type);
+    for (const DataType dtype : {DataType::kFloat16, DataType::kFloat32, DataType::kFloat64}) {
+      const std::string bytes = FormatNpyHeader(shape, dtype);
       EXPECT_EQ(bytes.size() % 64, 0u);
       EXPECT_EQ(bytes.back(), '\n');
       ASSERT_EQ(bytes.substr(0, 8), absl::StrCat(kNpyMagic, absl::string_view("\1\0", 2)));
       const auto header = ParseNpyDictionary(absl::string_view(bytes).substr(10));
       ASSERT_TRUE(header.ok()) << header.status();
       EXPECT_EQ(header->shape, shape);
-      EXPECT_EQ(header->type, type);
+      EXPECT_EQ(header->dtype, dtype);
     }
   }
 }

@@ -28,26 +28,26 @@ TEST(FormatNumbersTest, GoesScientificWherePyTorchDoes) {
 }
 
 TEST(FormatNumbersTest, LeavesNonFiniteValuesOutOfTheDecision) {
-  const float inf = std::numeric_limits<float>::infinity();
-  EXPECT_THAT(FormatNumbers({1.5f, inf, -inf, std::numeric_limits<float>::quiet_NaN()}),
+  const double inf = std::numeric_limits<double>::infinity();
+  EXPECT_THAT(FormatNumbers({1.5f, inf, -inf, std::numeric_limits<double>::quiet_NaN()}),
               ElementsAre("1.5000", "inf", "-inf", "nan"));
 }
 
 TEST(FormatArrayTest, AlignsColumns) {
-  EXPECT_EQ(FormatArray(Array{{2, 2}, {1, -20.5f, 3, 4}}),
+  EXPECT_EQ(FormatArray(MakeArray({2, 2}, std::vector<float>{1, -20.5f, 3, 4})),
             "[[  1.0000, -20.5000],\n"
             " [  3.0000,   4.0000]]\n");
 }
 
 TEST(FormatArrayTest, LeavesAnEmptyLineBetweenMatrices) {
-  EXPECT_EQ(FormatArray(Array{{2, 1, 2}, {1, 2, 3, 4}}),
+  EXPECT_EQ(FormatArray(MakeArray({2, 1, 2}, std::vector<float>{1, 2, 3, 4})),
             "[[[1.0000, 2.0000]],\n"
             "\n"
             " [[3.0000, 4.0000]]]\n");
 }
 
 TEST(FormatArrayTest, BreaksLongRows) {
-  EXPECT_EQ(FormatArray(Array{{12}, std::vector<float>(12, 1.0f)}),
+  EXPECT_EQ(FormatArray(MakeArray({12}, std::vector<float>(12, 1.0f))),
             "[1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000,\n"
             " 1.0000, 1.0000, 1.0000]\n");
 }
@@ -58,7 +58,7 @@ TEST(FormatArrayTest, ShowsTheEdgesOfALargeArray) {
     const size_t row = i / 10;
     values[i] = 100.0f + static_cast<float>(row);
   }
-  EXPECT_EQ(FormatArray(Array{{200, 10}, values}),
+  EXPECT_EQ(FormatArray(MakeArray({200, 10}, values)),
             "[[100.0000, 100.0000, 100.0000, ..., 100.0000, 100.0000, 100.0000],\n"
             " [101.0000, 101.0000, 101.0000, ..., 101.0000, 101.0000, 101.0000],\n"
             " [102.0000, 102.0000, 102.0000, ..., 102.0000, 102.0000, 102.0000],\n"
@@ -69,7 +69,8 @@ TEST(FormatArrayTest, ShowsTheEdgesOfALargeArray) {
 }
 
 TEST(FormatArrayTest, ShowsTheSizeOfAnEmptyArray) {
-  EXPECT_EQ(FormatArray(Array{{int64_t{1} << 40, 0}, {}}), "[], size=(1099511627776, 0)\n");
+  EXPECT_EQ(FormatArray(MakeArray({int64_t{1} << 40, 0}, std::vector<float>{})),
+            "[], size=(1099511627776, 0)\n");
 }
 
 TEST(TableTest, AlignsCellsAndLeavesNoTrailingSpaces) {
@@ -103,6 +104,11 @@ TEST(ProgressLineTest, ShowsShareRatesAndTimeLeft) {
   EXPECT_EQ(ProgressLine("train a", Progress{500, 40000000, 0.25}, absl::Seconds(10)),
             "train a   25% [######..................]  500 batches  50.0 batches/s  4.00 MB/s  "
             "0:30 left");
+}
+
+TEST(ProgressLineTest, CountsWhatItIsToldAndShowsNoBytesWithoutAny) {
+  EXPECT_EQ(ProgressLine("import", Progress{3, std::nullopt, 0.5, "states"}, absl::Seconds(2)),
+            "import   50% [############............]  3 states  1.50 states/s  0:02 left");
 }
 
 TEST(ProgressLineTest, ShowsNoShareWhenTheWholeIsNotKnown) {
