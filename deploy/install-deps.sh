@@ -54,10 +54,13 @@ test_packages=(
   clang-format
   clang-tidy
   libbenchmark-dev
+  libdnnl-dev # what kernels_bench compares with
   libgmock-dev
   libgtest-dev
+  libonnx-testdata
   python3-grpcio
   python3-numpy
+  python3-onnx
   python3-protobuf
   python3-torch
 )

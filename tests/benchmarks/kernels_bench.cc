@@ -1,171 +1,183 @@
-// How fast the kernels are, beside the limit that memory sets.
+// How fast the norm family is beside PyTorch, oneDNN and a copy, on one CPU.
 //
-// For every shape: Copy (memcpy of the batch: the limit of anything that reads a batch and writes
-// one), Moments (ComputeMoments), Normalize, and Train (ComputeMoments, then Normalize by the
-// result, ChannelsPerPass channels at a time). bytes_per_second counts what must be moved: the
-// batch once for Moments, twice for Copy, Normalize and Train. of_copy = time / time of Copy for
-// the shape in this process; lower is better, 1 is the limit of Normalize.
-#include <benchmark/benchmark.h>
+// For every case the contenders take turns, round by round, so that what disturbs one disturbs all;
+// each does an unmeasured warm-up and then as many operations as last --round-ms. Times are of the
+// CPU. The contenders' results are compared first. Ends with the geometric mean of PyTorch's time
+// by ours and a list of what is below the aims (report.h).
+//
+//   kernels_bench [--filter=TEXT] [--rounds=N] [--round-ms=MS] [--python=PATH]
+#include <sched.h>
+#include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <ctime>
-#include <limits>
-#include <random>
+#include <cstdio>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "core/kernels/moments.h"
-#include "core/kernels/normalize.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tests/benchmarks/bench_case.h"
+#include "tests/benchmarks/contender.h"
+#include "tests/benchmarks/report.h"
+#include "tests/benchmarks/torch_process.h"
 
-namespace normd {
+namespace normd::bench {
 namespace {
 
-// The rounds of a measured copy last at least this long together; the fastest counts.
-constexpr double kCopySeconds = .02;
+// Of a checksum: contenders that compute in float32 agree far better, others do something else.
+constexpr double kChecksumErrorMax = 1e-3;
+constexpr size_t kL2BytesDefault = size_t{2} << 20;
+constexpr int kTimesMax = 100000;
 
-// Time on the CPU, so that a busy machine disturbs little.
-double CpuSeconds() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
+struct Options {
+  std::string filter;
+  int rounds = 15;
+  double round_ms = 3;
+  std::string python = NORMD_PYTHON;
+  std::string torch_contender = NORMD_TORCH_CONTENDER;
+};
 
-struct Shape {
+// One of a case's contenders and what it did so far.
+struct Entry {
   std::string name;
-  BatchExtents extents;
+  std::unique_ptr<Contender> contender;
+  int times = 1;                     // operations a round
+  std::vector<double> seconds = {};  // of one operation, round by round
 };
 
-const std::vector<Shape>& Shapes() {
-  static const auto* const kShapes = new std::vector<Shape>{
-      {"32x10", {32, 10, 1}},
-      {"256x1024", {256, 1024, 1}},
-      {"4096x256", {4096, 256, 1}},
-      {"8x256x28x28", {8, 256, 28 * 28}},
-      {"32x64x56x56", {32, 64, 56 * 56}},
-      {"64x2048x7x7", {64, 2048, 7 * 7}},
-      {"1x64x512x512", {1, 64, 512 * 512}},
-      {"channels_last_32x64x56x56", {32 * 56 * 56, 64, 1}},
-  };
-  return *kShapes;
+// All threads that libraries make stay on this thread's CPU too, and so does PyTorch's process.
+absl::Status PinToOneCpu() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(sched_getcpu(), &cpus);
+  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0) {
+    return absl::ErrnoToStatus(errno, "sched_setaffinity");
+  }
+  return absl::OkStatus();
 }
 
-// A batch, its output and its coefficients; every page touched.
-struct Buffers {
-  explicit Buffers(const BatchExtents& e)
-      : extents(e),
-        x(e.samples * e.channels * e.spatial),
-        y(x.size()),
-        mean(e.channels),
-        m2(e.channels),
-        center(e.channels, .5f),
-        scale(e.channels, 1.5f),
-        offset(e.channels, .25f) {
-    std::minstd_rand random(1);
-    std::uniform_real_distribution<float> uniform(-1, 1);
-    for (float& value : x) value = uniform(random);
-  }
-
-  int64_t bytes() const { return static_cast<int64_t>(x.size() * sizeof(float)); }
-
-  void Copy() { std::memcpy(y.data(), x.data(), x.size() * sizeof(float)); }
-
-  void Moments() { ComputeMoments(x.data(), extents, mean.data(), m2.data()); }
-
-  void Normalize() {
-    normd::Normalize(x.data(), extents, center.data(), scale.data(), offset.data(), y.data());
-  }
-
-  void Train() {
-    const size_t pass = ChannelsPerPass(extents);
-    for (size_t first = 0; first < extents.channels; first += pass) {
-      TrainRange({first, std::min(pass, extents.channels - first)});
-    }
-  }
-
-  void TrainRange(ChannelRange range) {
-    ComputeMoments(x.data(), extents, range, mean.data(), m2.data());
-    const double count = static_cast<double>(extents.samples * extents.spatial);
-    for (size_t c = range.first; c < range.first + range.count; ++c) {
-      center[c] = static_cast<float>(mean[c]);
-      scale[c] = static_cast<float>(1 / std::sqrt(m2[c] / count + 1e-5));
-      offset[c] = -static_cast<float>(mean[c] - static_cast<double>(center[c])) * scale[c];
-    }
-    normd::Normalize(x.data(), extents, range, center.data(), scale.data(), offset.data(),
-                     y.data());
-  }
-
-  BatchExtents extents;
-  std::vector<float> x;
-  std::vector<float> y;
-  std::vector<double> mean;
-  std::vector<double> m2;
-  std::vector<float> center;
-  std::vector<float> scale;
-  std::vector<float> offset;
-};
-
-// CPU seconds of one copy.
-double CopySeconds(Buffers& buffers) {
-  const int64_t copies_a_round = std::max<int64_t>(1, (int64_t{1} << 20) / buffers.bytes());
-  double fastest = std::numeric_limits<double>::infinity();
-  const double end = CpuSeconds() + kCopySeconds;
-  double start = CpuSeconds();
-  while (start < end) {
-    for (int64_t i = 0; i < copies_a_round; ++i) {
-      buffers.Copy();
-      benchmark::ClobberMemory();
-    }
-    const double now = CpuSeconds();
-    fastest = std::min(fastest, (now - start) / static_cast<double>(copies_a_round));
-    start = now;
-  }
-  return fastest;
+size_t L2Bytes() {
+  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? static_cast<size_t>(bytes) : kL2BytesDefault;
 }
 
-void Run(benchmark::State& state, const Shape& shape, void (Buffers::*work)(),
-         int64_t batches_moved) {
-  Buffers buffers(shape.extents);
-  (buffers.*work)();
-  const double copy_before = CopySeconds(buffers);
-  const double start = CpuSeconds();
-  for (auto _ : state) {
-    (buffers.*work)();
-    benchmark::ClobberMemory();
+// Runs the contender once, compares its checksum with `expected` (0: there is none yet), and sets
+// how often it runs in a round.
+absl::StatusOr<double> WarmUp(double round_seconds, double expected, Entry& entry) {
+  auto seconds = entry.contender->Run(1);
+  if (!seconds.ok()) return seconds.status();
+  const auto checksum = entry.contender->Checksum();
+  if (!checksum.ok()) return checksum.status();
+  if (expected != 0 && !(std::abs(*checksum / expected - 1) <= kChecksumErrorMax)) {
+    return absl::InternalError(
+        absl::StrCat(entry.name, " does something else: checksum ", *checksum, ", not ", expected));
   }
-  const double seconds = (CpuSeconds() - start) / static_cast<double>(state.iterations());
-  const double copy_seconds = std::min(copy_before, CopySeconds(buffers));
-  state.SetBytesProcessed(state.iterations() * batches_moved * buffers.bytes());
-  state.counters["of_copy"] = seconds / copy_seconds;
+  seconds = entry.contender->Run(1);
+  if (!seconds.ok()) return seconds.status();
+  entry.times = static_cast<int>(std::clamp(round_seconds / *seconds, 1.0, double{kTimesMax}));
+  return *checksum;
 }
 
-void RegisterAll() {
-  const struct {
-    const char* name;
-    void (Buffers::*work)();
-    int64_t batches_moved;
-  } kernels[] = {{"Copy", &Buffers::Copy, 2},
-                 {"Moments", &Buffers::Moments, 1},
-                 {"Normalize", &Buffers::Normalize, 2},
-                 {"Train", &Buffers::Train, 2}};
-  for (const Shape& shape : Shapes()) {
-    for (const auto& kernel : kernels) {
-      benchmark::RegisterBenchmark((std::string(kernel.name) + "/" + shape.name).c_str(), Run,
-                                   shape, kernel.work, kernel.batches_moved)
-          ->Unit(benchmark::kMicrosecond);
+absl::Status RunRounds(const Options& options, std::vector<Entry>& entries) {
+  for (int round = 0; round < options.rounds; ++round) {
+    for (Entry& entry : entries) {
+      auto seconds = entry.contender->Run(1);
+      if (seconds.ok()) seconds = entry.contender->Run(entry.times);
+      if (!seconds.ok()) return seconds.status();
+      entry.seconds.push_back(*seconds);
     }
   }
+  return absl::OkStatus();
+}
+
+// The median over the rounds of one's time by the other's.
+double RatioOf(const Entry& one, const Entry& other) {
+  std::vector<double> ratios;
+  ratios.reserve(one.seconds.size());
+  for (size_t i = 0; i < one.seconds.size(); ++i) {
+    ratios.push_back(one.seconds[i] / other.seconds[i]);
+  }
+  return Median(std::move(ratios));
+}
+
+absl::StatusOr<Result> RunCase(const BenchCase& bench_case, const Options& options,
+                               TorchProcess& torch) {
+  BenchValues values(bench_case);
+  auto torch_contender = torch.Prepare(bench_case);
+  if (!torch_contender.ok()) return torch_contender.status();
+  std::vector<Entry> entries;
+  entries.push_back({.name = "ours", .contender = MakeOurs(bench_case, values)});
+  entries.push_back({.name = "torch", .contender = *std::move(torch_contender)});
+  if (auto onednn = MakeOnednn(bench_case, values)) {
+    entries.push_back({.name = "onednn", .contender = std::move(onednn)});
+  }
+  double checksum = 0;
+  for (Entry& entry : entries) {
+    const auto warmed_up = WarmUp(1e-3 * options.round_ms, checksum, entry);
+    if (!warmed_up.ok()) return warmed_up.status();
+    checksum = *warmed_up;
+  }
+  entries.push_back({.name = "copy", .contender = MakeCopy(values)});
+  if (const auto copied = WarmUp(1e-3 * options.round_ms, 0, entries.back()); !copied.ok()) {
+    return copied.status();
+  }
+  if (const absl::Status status = RunRounds(options, entries); !status.ok()) return status;
+
+  Result result = {.bench_case = bench_case,
+                   .ours_seconds = Median(entries.front().seconds),
+                   .torch_by_ours = RatioOf(entries[1], entries.front()),
+                   .ours_by_copy = RatioOf(entries.front(), entries.back())};
+  if (entries.size() == 4) result.onednn_by_ours = RatioOf(entries[2], entries.front());
+  return result;
+}
+
+absl::Status Run(const Options& options) {
+  if (absl::Status status = PinToOneCpu(); !status.ok()) return status;
+  const auto torch = TorchProcess::Start(options.python, options.torch_contender);
+  if (!torch.ok()) return torch.status();
+  PrintHeading();
+  std::vector<Result> results;
+  for (const BenchCase& bench_case : AllCases()) {
+    if (!absl::StrContains(bench_case.Name(), options.filter)) continue;
+    const auto result = RunCase(bench_case, options, **torch);
+    if (!result.ok()) return result.status();
+    PrintResult(*result);
+    results.push_back(*result);
+  }
+  if (results.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("no case has '", options.filter, "' in it"));
+  }
+  PrintSummary(results, L2Bytes());
+  return absl::OkStatus();
 }
 
 }  // namespace
-}  // namespace normd
+}  // namespace normd::bench
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  normd::RegisterAll();
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
+  normd::bench::Options options;
+  CLI::App app("How fast the norm family is beside PyTorch, oneDNN and a copy");
+  app.add_option("--filter", options.filter, "only cases whose name has this text");
+  app.add_option("--rounds", options.rounds, "rounds of every case")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--round-ms", options.round_ms, "milliseconds of one contender in a round")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--python", options.python, "a Python that has PyTorch")->capture_default_str();
+  app.add_option("--torch-contender", options.torch_contender, "path of torch_contender.py")
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  const absl::Status status = normd::bench::Run(options);
+  if (!status.ok()) {
+    std::fprintf(stderr, "kernels_bench: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
   return 0;
 }

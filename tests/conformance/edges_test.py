@@ -168,15 +168,10 @@ class EdgesTest(unittest.TestCase):
         self.assert_trains_alike(module, name)
 
 
-def main():
+def set_up(connection, _):
     global wire
-    arguments = wire_module.parse_arguments(__doc__.strip())
-    from normd_server import NormdServer
-    with NormdServer(arguments.server) as server:
-        wire = wire_module.Wire(server.address)
-        result = unittest.main(argv=sys.argv[:1], exit=False).result
-    return 0 if result.wasSuccessful() else 1
+    wire = connection
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(wire_module.run_tests(__doc__, set_up))
