@@ -270,4 +270,13 @@ def check_error_table(tree):
         yield f"{proto_path}:1: {name} stands in core/base and is no ErrorReason"
 
 
+def check_readme_code(tree):
+    """C++ in the README is code that a test compiles and runs."""
+    tests = "".join(text for path, text in tree.items()
+                    if path.startswith("tests/") and path.endswith(".cc"))
+    for block in re.findall(r"```cpp\n(.*?)```", tree.get("README.md", ""), re.DOTALL):
+        if block not in tests:
+            yield f"README.md:1: '{block.splitlines()[0]}' and what follows it is in no test"
+
+
 RULES = [value for name, value in sorted(globals().items()) if name.startswith("check_")]

@@ -110,6 +110,8 @@ PLANTED = [
      "nothing builds"),
     (rules.check_tests_are_reached, {"tests/x/CMakeLists.txt": "",
                                      "tests/CMakeLists.txt": "core"}, "never sees it"),
+    (rules.check_readme_code, {"README.md": "```cpp\nint x;\nint y;\n```\n",
+                               "tests/a.cc": "int x;\nint z;\n"}, "'int x;' and what follows"),
     (rules.check_proto_comments, {"proto/a.proto": "message A {\n}\n"}, "A has no comment"),
     (rules.check_proto_comments, {"proto/a.proto": "  repeated int64 b = 1;\n"}, "b has no"),
     (rules.check_proto_comments, {"proto/a.proto": "  optional x.Y c = 2 [packed = true];\n"},
