@@ -409,9 +409,9 @@ TEST_F(KindsTest, OneValueInASetIsRefusedWherePyTorchRefusesIt) {
 
 // 16 bytes of moments for every value of 4: the answer would be five times as long as the request.
 TEST_F(KindsTest, MomentsThatNoMessageHoldsAreRefusedAndTheOutputAloneIsNot) {
-  std::vector<std::string> flags = InMemory();
-  flags.push_back("--message-bytes-max=64KiB");
-  StartServer(flags);
+  ServerOptions options = InMemory();
+  options.message_bytes_max = 64 << 10;
+  StartServer(options);
   v1::State state;
   state.set_name("m");
   state.mutable_config()->set_kind(v1::NormConfig::LAYER_NORM);
