@@ -144,7 +144,7 @@ TEST(CalibrateTest, ContributionThatWouldOverflowIsRefused) {
   const std::string before = EncodeState(state);
   const absl::StatusOr<Disposition> refused = Contribute(state, opposite, {"p", 2});
   EXPECT_THAT(refused, IsError(Reason::kNonFiniteValue,
-                               "the batch would make the calibration's statistics at channel 1 0 "
+                               "the calibration's statistics at channel 1 would be 0 "
                                "and inf, expected finite values"));
   EXPECT_THAT(GetErrorMetadata(refused.status()), Contains(Pair("index", "1")));
   EXPECT_EQ(EncodeState(state), before);
