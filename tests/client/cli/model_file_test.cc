@@ -58,10 +58,10 @@ class Tensors {
     header_.metadata[kModelMetadataKey] = text;
     return *this;
   }
-  static Tensors Of(ModelFile file) {
+  static Tensors Of(const ModelFile& file) {
     Tensors tensors;
-    for (SafetensorsTensor& tensor : file.tensors) {
-      tensors.Add(tensor.name, tensor.dtype, tensor.shape, std::move(tensor.bytes));
+    for (const SafetensorsTensor& tensor : file.tensors) {
+      tensors.Add(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
     }
     tensors.header_.metadata = file.metadata;
     return tensors;

@@ -124,7 +124,8 @@ inline FamilyReference ReferenceOf(const FamilyCase& c, const std::vector<double
                                    const std::vector<double>& dy, const std::vector<double>& weight,
                                    const std::vector<double>& bias) {
   const FamilyPlaces places = PlacesOf(c);
-  const long double count = static_cast<long double>(x.size() / places.sets);
+  const size_t set_values = x.size() / places.sets;
+  const auto count = static_cast<long double>(set_values);
   FamilyReference r;
   r.mean.resize(places.sets);
   r.m2.resize(places.sets);
