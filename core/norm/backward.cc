@@ -91,9 +91,8 @@ void SumChannels(const T* x, const T* dy, const BatchExtents& extents, const dou
   const size_t channels = extents.channels;
   const size_t sample_values = channels * extents.spatial;
   const size_t pieces = PieceCount(extents.samples * sample_values, runner);
-  const size_t unit = extents.spatial == 1 ? kStripColumnsMin : 1;
-  if (pieces == 1 || channels >= pieces * unit || extents.samples < pieces) {
-    ForPieces(channels, std::min(pieces, std::max<size_t>(1, channels / unit)), runner,
+  if (!CutsBySamples(extents, pieces)) {
+    ForPieces(channels, ChannelPieces(extents, pieces), runner,
               [&](size_t /*piece*/, size_t first, size_t end) {
                 ComputeGradientSums(x, dy, extents, {first, end - first}, mean, sum, dot);
               });

@@ -49,10 +49,9 @@ void ComputeChannelMoments(const T* x, const BatchExtents& extents, Moments& mom
   const size_t channels = extents.channels;
   const size_t sample_values = channels * extents.spatial;
   const size_t pieces = PieceCount(extents.samples * sample_values, runner);
-  const size_t unit = extents.spatial == 1 ? kStripColumnsMin : 1;
-  if (pieces == 1 || channels >= pieces * unit || extents.samples < pieces) {
+  if (!CutsBySamples(extents, pieces)) {
     ForPieces(
-        channels, std::min(pieces, std::max<size_t>(1, channels / unit)), runner,
+        channels, ChannelPieces(extents, pieces), runner,
         [&](size_t /*piece*/, size_t first, size_t end) {
           ComputeMoments(x, extents, {first, end - first}, moments.mean.data(), moments.m2.data());
         });

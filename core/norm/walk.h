@@ -48,6 +48,23 @@ inline void ForPieces(size_t count, size_t pieces, ParallelRunner& runner,
   });
 }
 
+// The fewest neighbouring channels that are worth a piece of their own.
+inline size_t ChannelsOfPieceMin(const BatchExtents& extents) {
+  return extents.spatial == 1 ? kStripColumnsMin : 1;
+}
+
+// Whether sums over channels are better cut into `pieces` by samples, and then merged: the channels
+// are too few, and the samples are not.
+inline bool CutsBySamples(const BatchExtents& extents, size_t pieces) {
+  return pieces > 1 && extents.channels < pieces * ChannelsOfPieceMin(extents) &&
+         extents.samples >= pieces;
+}
+
+// How many pieces to cut the channels into, of `pieces` that are wanted.
+inline size_t ChannelPieces(const BatchExtents& extents, size_t pieces) {
+  return std::clamp<size_t>(extents.channels / ChannelsOfPieceMin(extents), 1, pieces);
+}
+
 // How a batch norm's batch lies for the kernels: a channel is one of `channels`.
 inline BatchExtents ChannelExtents(const Batch& batch) {
   if (batch.channels_last()) {
