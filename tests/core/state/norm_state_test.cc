@@ -445,7 +445,7 @@ TEST(CheckEtagTest, MessageStaysShortWhateverCame) {
 }
 
 TEST(MemoryBytesTest, GrowsWithFeaturesAndProducers) {
-  const auto bytes_of = [](NormConfig config) {
+  const auto bytes_of = [](const NormConfig& config) {
     return NormState::Create("m", config, {}, kCreateTime)->MemoryBytes();
   };
   const int64_t small = bytes_of({.num_features = 1});
