@@ -16,12 +16,12 @@ class ApplyGradientsCall final
  public:
   using GradientCall::GradientCall;
 
+ private:
   absl::Status Compute(const NormState& state) override {
     NORMD_ASSIGN_OR_RETURN(gradients_, GradientsFromWire(request_, state.config));
     return absl::OkStatus();
   }
 
- private:
   absl::Status CheckUpdate() override {
     if (request_.has_grad_weight() || request_.has_grad_bias()) return absl::OkStatus();
     return MakeError(Reason::kGradientsMissing,
@@ -32,9 +32,8 @@ class ApplyGradientsCall final
 
 }  // namespace
 
-void ApplyGradientsHandler::Handle(const grpc::ByteBuffer& request,
-                                   std::shared_ptr<MessageCall> call) {
-  HandleDataCall<ApplyGradientsCall>(context_, request, std::move(call));
+void ApplyGradientsHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<ApplyGradientsCall>(context_, std::move(request), std::move(call));
 }
 
 }  // namespace normd

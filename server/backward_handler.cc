@@ -43,19 +43,26 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
 
   bool changes_state() const override { return request_.apply(); }
 
+ private:
+  absl::Span<const wire::TensorField> tensor_fields() const override {
+    static constexpr wire::TensorField kFields[] = {{v1::BackwardRequest::kInputFieldNumber},
+                                                    {v1::BackwardRequest::kGradOutputFieldNumber}};
+    return kFields;
+  }
+
   // The gradients, by the parameters as they are before any step.
   absl::Status Compute(const NormState& state) override {
     response_.set_revision(state.revision);
     response_.set_parameters_revision(state.revision);
-    NORMD_ASSIGN_OR_RETURN(const TensorView input, TensorFromWire(request_.input()));
+    NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensor(0, request_.input()));
     NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
-    const absl::StatusOr<TensorView> grad_output = TensorFromWire(request_.grad_output());
+    const absl::StatusOr<TensorView> grad_output = RequestTensor(1, request_.grad_output());
     if (!grad_output.ok()) return Prefixed(grad_output.status(), "grad_output: ");
     NORMD_RETURN_IF_ERROR(CheckSameForm(*grad_output, input));
-    char* const grad_input =
-        request_.omit_grad_input()
-            ? nullptr
-            : MakeTensorLike(request_.input(), *response_.mutable_grad_input());
+    char* const grad_input = request_.omit_grad_input()
+                                 ? nullptr
+                                 : MakeResponseTensor(v1::BackwardResponse::kGradInputFieldNumber,
+                                                      input, request_.input());
     NORMD_ASSIGN_OR_RETURN(Gradients gradients,
                            ComputeGradients(state, batch, grad_output->data().data(), grad_input));
     if (state.config.affine) TakeGradients(std::move(gradients), state.config);
@@ -63,12 +70,11 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
     return absl::OkStatus();
   }
 
- private:
   void Tell(const NormState& state) override {
     GradientCall::Tell(state);
     if (response_.disposition() != v1::DUPLICATE) return;
     // Taken by parameters that the step itself, or later ones, have moved.
-    response_.clear_grad_input();
+    response_tensor_.Clear();
     response_.clear_grad_weight();
     response_.clear_grad_bias();
     response_.clear_parameters_revision();
@@ -136,8 +142,8 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
 
 }  // namespace
 
-void BackwardHandler::Handle(const grpc::ByteBuffer& request, std::shared_ptr<MessageCall> call) {
-  HandleDataCall<BackwardCall>(context_, request, std::move(call));
+void BackwardHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<BackwardCall>(context_, std::move(request), std::move(call));
 }
 
 }  // namespace normd

@@ -119,17 +119,13 @@ void CalibrationToWire(const Calibration& calibration, v1::Calibration& wire) {
 }  // namespace
 
 absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor) {
-  NORMD_ASSIGN_OR_RETURN(const DataType dtype, DataTypeFromWire(tensor.dtype()));
-  NORMD_ASSIGN_OR_RETURN(const Layout layout, LayoutFromWire(tensor.layout()));
-  return TensorView::Create(dtype, layout, tensor.shape(), tensor.data());
+  return TensorFromWire(tensor, tensor.data());
 }
 
-char* MakeTensorLike(const v1::Tensor& like, v1::Tensor& tensor) {
-  tensor.set_dtype(like.dtype());
-  *tensor.mutable_shape() = like.shape();
-  tensor.set_layout(like.layout());
-  tensor.mutable_data()->resize(like.data().size());
-  return tensor.mutable_data()->data();
+absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor, absl::string_view data) {
+  NORMD_ASSIGN_OR_RETURN(const DataType dtype, DataTypeFromWire(tensor.dtype()));
+  NORMD_ASSIGN_OR_RETURN(const Layout layout, LayoutFromWire(tensor.layout()));
+  return TensorView::Create(dtype, layout, tensor.shape(), data);
 }
 
 Moments MomentsFromWire(const v1::Moments& moments) {

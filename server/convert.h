@@ -25,9 +25,8 @@ namespace normd {
 // TensorView::Create.
 absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor);
 
-// Makes `tensor` one of dtype, shape and layout of `like`, and returns its bytes, aligned as above,
-// to be filled.
-char* MakeTensorLike(const v1::Tensor& like, v1::Tensor& tensor);
+// The same for a tensor whose bytes are not in `tensor` but in `data`, aligned to every dtype.
+absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor, absl::string_view data);
 
 Moments MomentsFromWire(const v1::Moments& moments);
 void MomentsToWire(const Moments& moments, v1::Moments& wire);

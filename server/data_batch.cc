@@ -8,7 +8,6 @@
 #include "absl/strings/string_view.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
-#include "server/convert.h"
 
 namespace normd {
 namespace {
@@ -45,11 +44,6 @@ absl::Status CheckFinite(const Moments& moments) {
 }
 
 }  // namespace
-
-absl::StatusOr<Batch> BatchFromWire(const v1::Tensor& input, const NormConfig& config) {
-  NORMD_ASSIGN_OR_RETURN(const TensorView tensor, TensorFromWire(input));
-  return Batch::Create(tensor, config);
-}
 
 absl::Status CheckHasVariance(const Batch& batch) {
   return CheckValuesPerSet(batch.count(), batch.kind(), static_cast<int64_t>(batch.samples()));

@@ -7,13 +7,9 @@
 #include "core/norm/norm_config.h"
 #include "core/norm/normalization.h"
 #include "core/state/norm_state.h"
-#include "normd/v1/tensor.pb.h"
 
 // What Train, Normalize and Backward ask of a batch before they compute.
 namespace normd {
-
-// The batch of `input`, which must outlive it. Errors: those of TensorFromWire and Batch::Create.
-absl::StatusOr<Batch> BatchFromWire(const v1::Tensor& input, const NormConfig& config);
 
 // OK when the sets of `batch` have a variance where PyTorch asks for one. Errors:
 // ONE_VALUE_PER_CHANNEL.

@@ -4,6 +4,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -14,12 +15,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "core/base/error.h"
 #include "core/base/limits.h"
 #include "core/base/parallel.h"
 #include "core/base/status_macros.h"
 #include "core/registry/state_registry.h"
 #include "core/state/producer_table.h"
+#include "server/buffer_pool.h"
 #include "server/convert.h"
 #include "server/grpc_status.h"
 #include "server/message_codec.h"
@@ -32,6 +35,7 @@ namespace normd {
 struct DataContext {
   StateRegistry* registry = nullptr;
   ParallelRunner* runner = nullptr;
+  BufferPool* buffers = nullptr;
   ProducerLimits producer_limits;
   int64_t message_bytes_max = kDefaultMessageBytes;
 };
@@ -46,45 +50,71 @@ inline absl::Status OfState(const absl::Status& status, absl::string_view name) 
 template <typename Request, typename Response>
 class DataCall {
  public:
-  DataCall(const DataContext& context, std::shared_ptr<MessageCall> transport)
-      : context_(context), transport_(std::move(transport)) {}
+  DataCall(const DataContext& context, grpc::ByteBuffer request,
+           std::shared_ptr<MessageCall> transport)
+      : context_(context), request_bytes_(std::move(request)), transport_(std::move(transport)) {}
   virtual ~DataCall() = default;
 
   DataCall(const DataCall&) = delete;
   DataCall& operator=(const DataCall&) = delete;
 
   // Parses the request and checks what needs no state. Called once, first.
-  absl::Status Parse(const grpc::ByteBuffer& bytes) {
-    NORMD_RETURN_IF_ERROR(ParseMessage(bytes, context_.message_bytes_max, request_));
+  absl::Status Parse() {
+    NORMD_RETURN_IF_ERROR(
+        request_bytes_.Parse(context_.message_bytes_max, tensor_fields(), request_));
     response_.set_sequence(request_.sequence());
     return Check();
   }
 
   const std::string& state_name() const { return request_.state(); }
 
-  // Computes what the published value is enough for. Called once, after Parse.
-  virtual absl::Status Compute(const NormState& state) = 0;
+  // Computes what the published value is enough for, and lets go of the tensors. Called once, after
+  // Parse.
+  absl::Status ComputeOnce(const NormState& state) {
+    absl::Status status = Compute(state);
+    request_bytes_.Clear();
+    return status;
+  }
 
   // Answers with the response, or with an error and the sequence alone. Called once, last.
   void Answer(const absl::Status& status) {
     if (!status.ok()) {
       response_.Clear();
+      response_tensor_.Clear();
       response_.set_sequence(request_.sequence());
       if constexpr (requires { response_.mutable_error(); }) {
         *response_.mutable_error() = ToRpcStatus(status);
       }
     }
-    transport_->Done(status, SerializeMessage(response_));
+    transport_->Done(status, response_tensor_.Serialize(response_));
   }
 
  protected:
+  // The fields whose tensors stay in the request's bytes; `request_` has no data of theirs.
+  virtual absl::Span<const wire::TensorField> tensor_fields() const { return {}; }
+  // The rest of Parse.
   virtual absl::Status Check() = 0;
+  virtual absl::Status Compute(const NormState& state) = 0;
+
+  // The tensor of tensor_fields()[index], whose other fields are `head`. Valid while Compute runs.
+  // Errors: those of TensorFromWire.
+  absl::StatusOr<TensorView> RequestTensor(size_t index, const v1::Tensor& head) {
+    return TensorFromWire(head, request_bytes_.TensorData(index, *context_.buffers));
+  }
+
+  // Makes the field `number` of the response a tensor like `view`, which came with `head`, and
+  // returns its bytes to be filled, aligned to a cache line.
+  char* MakeResponseTensor(int number, const TensorView& view, const v1::Tensor& head) {
+    return response_tensor_.Begin(number, head, view.data().size(), *context_.buffers);
+  }
 
   const DataContext& context_;
   Request request_;
   Response response_;
+  ResponseTensor response_tensor_;
 
  private:
+  RequestBytes request_bytes_;
   const std::shared_ptr<MessageCall> transport_;
 };
 
@@ -163,7 +193,7 @@ absl::Status ComputeCall(const absl::StatusOr<StateHandle>& handle, Call& call) 
   NORMD_RETURN_IF_ERROR(handle.status());
   const std::shared_ptr<const NormState> state = handle->Get();
   if (state == nullptr) return StateNotFound(handle->name());
-  const absl::Status status = call.Compute(*state);
+  const absl::Status status = call.ComputeOnce(*state);
   return status.ok() ? status : OfState(status, state->name);
 }
 
@@ -183,10 +213,10 @@ void RunDataCall(StateRegistry* registry, const absl::StatusOr<StateHandle>& han
 
 // MessageHandler::Handle of a method whose requests are `Call`s: DataCalls or UpdateCalls.
 template <typename Call>
-void HandleDataCall(const DataContext& context, const grpc::ByteBuffer& bytes,
+void HandleDataCall(const DataContext& context, grpc::ByteBuffer request,
                     std::shared_ptr<MessageCall> transport) {
-  auto call = std::make_unique<Call>(context, transport);
-  if (absl::Status status = call->Parse(bytes); !status.ok()) {
+  auto call = std::make_unique<Call>(context, std::move(request), transport);
+  if (absl::Status status = call->Parse(); !status.ok()) {
     call->Answer(status);
     transport->Accepted();
     return;

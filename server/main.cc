@@ -1,9 +1,11 @@
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <limits>
 #include <memory>
 #include <variant>
 
@@ -25,6 +27,14 @@ void RaiseDescriptorLimit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Keeps memory that was freed for the next message: mapping and unmapping it for each costs a
+// quarter of the throughput of large ones.
+void KeepFreedMemory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 64 << 20);
 }
 
 // Blocked in every thread, so that main can wait for them.
@@ -51,6 +61,7 @@ int Main(int argc, const char* const* argv) {
   const sigset_t signals = BlockStopSignals();
   signal(SIGPIPE, SIG_IGN);
   RaiseDescriptorLimit();
+  KeepFreedMemory();
 
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start(options, Clock::System(), &ExitStoreFailed);

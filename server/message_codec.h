@@ -3,20 +3,72 @@
 
 #include <grpcpp/support/byte_buffer.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "google/protobuf/message_lite.h"
+#include "normd/v1/tensor.pb.h"
+#include "proto/wire/message_split.h"
+#include "server/buffer_pool.h"
 
 namespace normd {
 
-// Parses the bytes of a request. Errors: MESSAGE_TOO_LARGE (more than `bytes_max`),
-// MESSAGE_MALFORMED.
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, int64_t bytes_max,
-                          google::protobuf::MessageLite& message);
+// The bytes of a request and those of its tensors, which are read where they lie.
+class RequestBytes {
+ public:
+  explicit RequestBytes(grpc::ByteBuffer bytes) : bytes_(std::move(bytes)) {}
 
-// The bytes of a response.
-grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message);
+  RequestBytes(const RequestBytes&) = delete;
+  RequestBytes& operator=(const RequestBytes&) = delete;
+
+  // Parses into `message` all but Tensor.data of `fields`. Called once, first. Errors:
+  // MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
+  absl::Status Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
+                     google::protobuf::MessageLite& message);
+
+  // Tensor.data of the field at `index`, in one run aligned to every dtype: as it lies in the
+  // message or, where that is no such run, copied into memory of `pool`. Valid until the next call
+  // for the same field, Clear or the end.
+  absl::string_view TensorData(size_t index, BufferPool& pool);
+
+  // Lets go of all bytes.
+  void Clear();
+
+ private:
+  struct Tensor {
+    wire::Pieces pieces;
+    Buffer gathered;
+  };
+
+  grpc::ByteBuffer bytes_;
+  absl::InlinedVector<Tensor, 2> tensors_;
+};
+
+// The one tensor of a response that is computed straight into the bytes that are sent.
+class ResponseTensor {
+ public:
+  // Makes it the field `number` of the response, in dtype, shape and layout of `like`, which must
+  // outlive it, and returns its `size` bytes to be filled, aligned to a cache line.
+  char* Begin(int number, const v1::Tensor& like, size_t size, BufferPool& pool);
+
+  // Takes it out of the response.
+  void Clear() { buffer_ = Buffer(); }
+
+  // The bytes of `response` with this tensor, if there is one, behind the other fields. Called
+  // once, last.
+  grpc::ByteBuffer Serialize(const google::protobuf::MessageLite& response);
+
+ private:
+  Buffer buffer_;  // the room for what stands before the data, and the data
+  int number_ = 0;
+  const v1::Tensor* like_ = nullptr;
+  size_t size_ = 0;
+};
 
 }  // namespace normd
 

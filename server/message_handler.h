@@ -30,7 +30,7 @@ class MessageHandler {
   virtual ~MessageHandler() = default;
 
   // Handles the bytes of one request, partly on this thread; does not wait for a disk.
-  virtual void Handle(const grpc::ByteBuffer& request, std::shared_ptr<MessageCall> call) = 0;
+  virtual void Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) = 0;
 };
 
 }  // namespace normd

@@ -1,6 +1,4 @@
-#include "server/message_stream.h"
-
-#include <grpcpp/server_context.h>
+#include <grpcpp/alarm.h>
 
 #include <deque>
 #include <memory>
@@ -9,78 +7,28 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/error.h"
+#include "server/completion_queues.h"
 #include "server/grpc_status.h"
+#include "server/message_method.h"
 
 namespace normd {
 namespace {
 
-using BidiReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
-
-class MessageStream final : public BidiReactor,
-                            public LongCall,
-                            public std::enable_shared_from_this<MessageStream> {
+class MessageStream final : public LongCall, public std::enable_shared_from_this<MessageStream> {
  public:
-  MessageStream(MessageHandler* handler, const StreamLimits& limits, CallSet* calls)
-      : handler_(handler), limits_(limits), calls_(calls) {}
+  MessageStream(const StreamMethod& method, CompletionQueues* queues, size_t index)
+      : method_(method), queue_(queues, index) {}
 
-  void Start() {
-    // gRPC's hold; OnDone lets it go.
+  void Request() {
+    // gRPC's hold, until the stream has finished and nothing of it is on the queue.
     self_ = shared_from_this();
-    const absl::Status admitted = calls_->Add(self_);
-    absl::MutexLock lock(&mutex_);
-    if (!admitted.ok()) {
-      FinishOnce(ToGrpcStatus(admitted));
-    } else {
-      Advance();
-    }
+    method_.request(&context_, &stream_, queue_.queue(), &on_request_);
   }
 
   void Drain() override {
     absl::MutexLock lock(&mutex_);
     draining_ = true;
     Advance();
-  }
-
-  void OnReadDone(bool ok) override {
-    int64_t id = 0;
-    grpc::ByteBuffer request;
-    {
-      absl::MutexLock lock(&mutex_);
-      reading_ = false;
-      if (!ok) half_closed_ = true;
-      if (!ok || draining_ || ending_ || finished_) {
-        // A message that comes while draining is not acknowledged: its client sends it again.
-        Advance();
-        return;
-      }
-      request.Swap(&read_buffer_);
-      accepted_ = false;
-      id = first_id_ + static_cast<int64_t>(slots_.size());
-      Slot& slot = slots_.emplace_back();
-      slot.bytes = static_cast<int64_t>(request.Length());
-      bytes_ += slot.bytes;
-    }
-    handler_->Handle(request, std::make_shared<Call>(shared_from_this(), id));
-  }
-
-  void OnWriteDone(bool ok) override {
-    absl::MutexLock lock(&mutex_);
-    writing_ = false;
-    bytes_ -= slots_.front().bytes;
-    slots_.pop_front();
-    ++first_id_;
-    if (!ok) FinishOnce(grpc::Status::CANCELLED);
-    Advance();
-  }
-
-  void OnCancel() override {
-    absl::MutexLock lock(&mutex_);
-    FinishOnce(grpc::Status::CANCELLED);
-  }
-
-  void OnDone() override {
-    calls_->Remove(this);
-    self_.reset();
   }
 
  private:
@@ -106,9 +54,100 @@ class MessageStream final : public BidiReactor,
     const int64_t id_;
   };
 
+  // An operation of the stream has ended: the lock and, when no other is on its way and none can
+  // follow, the end of gRPC's hold.
+  class ABSL_SCOPED_LOCKABLE Event {
+   public:
+    explicit Event(MessageStream* stream) ABSL_EXCLUSIVE_LOCK_FUNCTION(stream->mutex_)
+        : stream_(stream) {
+      stream_->mutex_.Lock();
+    }
+    ~Event() ABSL_UNLOCK_FUNCTION() {
+      const bool ends = stream_->finished_ && !stream_->finishing_ && !stream_->reading_ &&
+                        !stream_->writing_ && !stream_->awaits_turn_;
+      stream_->mutex_.Unlock();
+      if (!ends) return;
+      stream_->method_.streams->Remove(stream_);
+      stream_->self_.reset();
+    }
+
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+
+   private:
+    MessageStream* const stream_;
+  };
+
+  void OnRequest(bool ok) {
+    if (!ok) {
+      self_.reset();
+      return;
+    }
+    ServeStreams(method_, queue_.queues(), queue_.index());
+    const absl::Status admitted = method_.streams->Add(self_);
+    absl::MutexLock lock(&mutex_);
+    if (!admitted.ok()) {
+      FinishOnce(ToGrpcStatus(admitted));
+    } else {
+      Advance();
+    }
+  }
+
+  void OnRead(bool ok) {
+    bool handles = false;
+    {
+      Event event(this);
+      reading_ = false;
+      if (!ok) half_closed_ = true;
+      // A message that comes while draining is not acknowledged: its client sends it again.
+      if (ok && !draining_ && !ending_ && !finished_) {
+        Slot& slot = slots_.emplace_back();
+        slot.bytes = static_cast<int64_t>(read_buffer_.Length());
+        bytes_ += slot.bytes;
+        next_.Swap(&read_buffer_);
+        has_next_ = true;
+        handles = accepted_;
+      }
+      if (!handles) Advance();
+    }
+    if (handles) HandleNext();
+  }
+
+  // The message before the next one has its place.
+  void OnTurn(bool /*ok*/) {
+    bool handles = false;
+    {
+      Event event(this);
+      awaits_turn_ = false;
+      handles = !ending_ && !finished_;
+      if (!handles) Advance();
+    }
+    if (handles) HandleNext();
+  }
+
+  // Hands the next message to the handler, while the one after it is read.
+  void HandleNext() {
+    int64_t id = 0;
+    grpc::ByteBuffer request;
+    {
+      absl::MutexLock lock(&mutex_);
+      request.Swap(&next_);
+      has_next_ = false;
+      accepted_ = false;
+      id = first_id_ + static_cast<int64_t>(slots_.size()) - 1;
+      Advance();
+    }
+    method_.handler->Handle(std::move(request), std::make_shared<Call>(shared_from_this(), id));
+  }
+
   void OnAccepted() {
     absl::MutexLock lock(&mutex_);
     accepted_ = true;
+    if (has_next_ && !finished_) {
+      // Handled on the queue's thread: this one may be a loader's.
+      awaits_turn_ = true;
+      turn_.Set(queue_.queue(), gpr_now(GPR_CLOCK_MONOTONIC), &on_turn_);
+    }
     Advance();
   }
 
@@ -121,15 +160,38 @@ class MessageStream final : public BidiReactor,
       slot.end = status;
       ending_ = true;
     }
-    slot.bytes += static_cast<int64_t>(response.Length());
-    bytes_ += static_cast<int64_t>(response.Length());
+    // The request has been let go.
+    bytes_ -= slot.bytes;
+    slot.bytes = static_cast<int64_t>(response.Length());
+    bytes_ += slot.bytes;
     slot.response.Swap(&response);
     Advance();
+  }
+
+  void OnWrite(bool ok) {
+    Event event(this);
+    writing_ = false;
+    bytes_ -= slots_.front().bytes;
+    slots_.pop_front();
+    ++first_id_;
+    if (!ok) FinishOnce(grpc::Status::CANCELLED);
+    Advance();
+  }
+
+  void OnFinish(bool /*ok*/) {
+    Event event(this);
+    finishing_ = false;
   }
 
   // Starts whatever can be started.
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (finished_) return;
+    if (!reading_ && !has_next_ && !half_closed_ && !draining_ && !ending_ &&
+        static_cast<int64_t>(slots_.size()) < method_.limits.messages_max &&
+        bytes_ < method_.limits.bytes_max) {
+      reading_ = true;
+      stream_.Read(&read_buffer_, &on_read_);
+    }
     if (!writing_ && !slots_.empty() && slots_.front().ready) {
       if (!slots_.front().end.ok()) {
         FinishOnce(ToGrpcStatus(slots_.front().end));
@@ -142,81 +204,61 @@ class MessageStream final : public BidiReactor,
       if (first_id_ > 0 && slots_.size() > 1 && slots_[1].ready && slots_[1].end.ok()) {
         options.set_buffer_hint();
       }
-      StartWrite(&slots_.front().response, options);
+      stream_.Write(slots_.front().response, options, &on_write_);
     }
     if (slots_.empty() && (half_closed_ || draining_)) {
       FinishOnce(half_closed_ ? grpc::Status::OK
                               : ToGrpcStatus(MakeError(Reason::kShuttingDown,
                                                        "the server is shutting down")));
-      return;
-    }
-    if (!reading_ && accepted_ && !half_closed_ && !draining_ && !ending_ &&
-        static_cast<int64_t>(slots_.size()) < limits_.messages_max && bytes_ < limits_.bytes_max) {
-      reading_ = true;
-      StartRead(&read_buffer_);
     }
   }
 
   void FinishOnce(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (finished_) return;
     finished_ = true;
-    Finish(status);
+    finishing_ = true;
+    stream_.Finish(status, &on_finish_);
   }
 
   // Constant after construction.
-  MessageHandler* const handler_;
-  const StreamLimits limits_;
-  CallSet* const calls_;
+  const StreamMethod& method_;
+  const CompletionQueues::User queue_;
   std::shared_ptr<MessageStream> self_;
+  MemberEvent<MessageStream> on_request_{this, &MessageStream::OnRequest};
+  MemberEvent<MessageStream> on_read_{this, &MessageStream::OnRead};
+  MemberEvent<MessageStream> on_turn_{this, &MessageStream::OnTurn};
+  MemberEvent<MessageStream> on_write_{this, &MessageStream::OnWrite};
+  MemberEvent<MessageStream> on_finish_{this, &MessageStream::OnFinish};
+
+  grpc::ServerContext context_;
+  grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_{&context_};
+  grpc::Alarm turn_;
 
   absl::Mutex mutex_;
   grpc::ByteBuffer read_buffer_;  // gRPC's while reading_
+  grpc::ByteBuffer next_ ABSL_GUARDED_BY(mutex_);
   std::deque<Slot> slots_ ABSL_GUARDED_BY(mutex_);
-  int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;  // of slots_.front()
-  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;     // of all slots
-  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // the response of slots_.front()
-  bool accepted_ ABSL_GUARDED_BY(mutex_) = true;  // the last request has its place
+  int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;   // of slots_.front()
+  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;      // of all slots
+  bool has_next_ ABSL_GUARDED_BY(mutex_) = false;  // next_ belongs to slots_.back()
+  bool accepted_ ABSL_GUARDED_BY(mutex_) = true;   // the last one handled has its place
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // An answer ends the stream. No message behind it may be handled: were it applied, the producer's
   // sequence would pass the one that was refused, and its resend would be taken for a duplicate.
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-};
-
-class UnaryCall final : public MessageCall {
- public:
-  UnaryCall(grpc::ServerUnaryReactor* reactor, grpc::ByteBuffer* response)
-      : reactor_(reactor), response_(response) {}
-
-  void Accepted() override {}
-  void Done(const absl::Status& status, grpc::ByteBuffer response) override {
-    if (status.ok()) response_->Swap(&response);
-    reactor_->Finish(ToGrpcStatus(status));
-  }
-
- private:
-  grpc::ServerUnaryReactor* const reactor_;
-  grpc::ByteBuffer* const response_;
+  // What is on the queue.
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool awaits_turn_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // the response of slots_.front()
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace
 
-BidiReactor* StartMessageStream(MessageHandler* handler, const StreamLimits& limits,
-                                CallSet* calls) {
-  const auto stream = std::make_shared<MessageStream>(handler, limits, calls);
-  stream->Start();
-  return stream.get();
-}
-
-grpc::ServerUnaryReactor* StartMessageCall(MessageHandler* handler,
-                                           grpc::CallbackServerContext* context,
-                                           const grpc::ByteBuffer* request,
-                                           grpc::ByteBuffer* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  handler->Handle(*request, std::make_shared<UnaryCall>(reactor, response));
-  return reactor;
+void ServeStreams(const StreamMethod& method, CompletionQueues* queues, size_t index) {
+  std::make_shared<MessageStream>(method, queues, index)->Request();
 }
 
 }  // namespace normd

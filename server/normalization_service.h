@@ -3,23 +3,19 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <memory>
+#include <vector>
+
 #include "normd/v1/normalization_service.grpc.pb.h"
 #include "server/call_set.h"
+#include "server/completion_queues.h"
 #include "server/message_handler.h"
-#include "server/message_stream.h"
+#include "server/message_method.h"
 
 namespace normd {
 
-// The data methods: each takes raw bytes and goes to a MessageHandler.
-class NormalizationService final
-    : public v1::NormalizationService::WithRawCallbackMethod_Train<
-          v1::NormalizationService::WithRawCallbackMethod_StreamTrain<
-              v1::NormalizationService::WithRawCallbackMethod_Normalize<
-                  v1::NormalizationService::WithRawCallbackMethod_StreamNormalize<
-                      v1::NormalizationService::WithRawCallbackMethod_Backward<
-                          v1::NormalizationService::WithRawCallbackMethod_StreamBackward<
-                              v1::NormalizationService::WithRawCallbackMethod_ApplyGradients<
-                                  v1::NormalizationService::Service>>>>>>> {
+// The data methods: each takes raw bytes from completion queues and goes to a MessageHandler.
+class NormalizationService {
  public:
   // The work behind the methods.
   struct Handlers {
@@ -31,32 +27,31 @@ class NormalizationService final
 
   // Everything passed in outlives the service.
   NormalizationService(const Handlers& handlers, const StreamLimits& stream_limits,
-                       CallSet* streams)
-      : handlers_(handlers), stream_limits_(stream_limits), streams_(streams) {}
+                       CallSet* streams);
 
-  grpc::ServerUnaryReactor* Train(grpc::CallbackServerContext* context,
-                                  const grpc::ByteBuffer* request,
-                                  grpc::ByteBuffer* response) override;
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamTrain(
-      grpc::CallbackServerContext* context) override;
-  grpc::ServerUnaryReactor* Normalize(grpc::CallbackServerContext* context,
-                                      const grpc::ByteBuffer* request,
-                                      grpc::ByteBuffer* response) override;
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamNormalize(
-      grpc::CallbackServerContext* context) override;
-  grpc::ServerUnaryReactor* Backward(grpc::CallbackServerContext* context,
-                                     const grpc::ByteBuffer* request,
-                                     grpc::ByteBuffer* response) override;
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamBackward(
-      grpc::CallbackServerContext* context) override;
-  grpc::ServerUnaryReactor* ApplyGradients(grpc::CallbackServerContext* context,
-                                           const grpc::ByteBuffer* request,
-                                           grpc::ByteBuffer* response) override;
+  NormalizationService(const NormalizationService&) = delete;
+  NormalizationService& operator=(const NormalizationService&) = delete;
+
+  // For grpc::ServerBuilder::RegisterService.
+  grpc::Service* service() { return &service_; }
+
+  // Serves calls on `queues`, whose server has started, until that is shut down. Called once. The
+  // service outlives the queues.
+  void Serve(CompletionQueues* queues);
 
  private:
-  const Handlers handlers_;
-  const StreamLimits stream_limits_;
-  CallSet* const streams_;
+  using AsyncService = v1::NormalizationService::WithRawMethod_Train<
+      v1::NormalizationService::WithRawMethod_StreamTrain<
+          v1::NormalizationService::WithRawMethod_Normalize<
+              v1::NormalizationService::WithRawMethod_StreamNormalize<
+                  v1::NormalizationService::WithRawMethod_Backward<
+                      v1::NormalizationService::WithRawMethod_StreamBackward<
+                          v1::NormalizationService::WithRawMethod_ApplyGradients<
+                              v1::NormalizationService::Service>>>>>>>;
+
+  AsyncService service_;
+  std::vector<UnaryMethod> unary_methods_;
+  std::vector<StreamMethod> stream_methods_;
 };
 
 }  // namespace normd

@@ -17,11 +17,25 @@ class NormalizeCall final : public DataCall<v1::NormalizeRequest, v1::NormalizeR
  public:
   using DataCall::DataCall;
 
+ private:
+  absl::Span<const wire::TensorField> tensor_fields() const override {
+    static constexpr wire::TensorField kFields[] = {{v1::NormalizeRequest::kInputFieldNumber}};
+    return kFields;
+  }
+
+  absl::Status Check() override {
+    if (request_.has_input()) return absl::OkStatus();
+    return MakeError(Reason::kBatchMissing, "input is not set, expected a tensor",
+                     {{"field", "input"}});
+  }
+
   // The output, by the running statistics or, when there are none, by the batch's own.
   absl::Status Compute(const NormState& state) override {
     response_.set_revision(state.revision);
-    NORMD_ASSIGN_OR_RETURN(const Batch batch, BatchFromWire(request_.input(), state.config));
-    char* const output = MakeTensorLike(request_.input(), *response_.mutable_output());
+    NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensor(0, request_.input()));
+    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
+    char* const output =
+        MakeResponseTensor(v1::NormalizeResponse::kOutputFieldNumber, input, request_.input());
     const Affine affine = AffineOf(state);
     // Moments refuse what is not finite; with running statistics it stays in its own value.
     if (state.running_stats.has_value()) {
@@ -35,19 +49,12 @@ class NormalizeCall final : public DataCall<v1::NormalizeRequest, v1::NormalizeR
     }
     return NormalizeAndComputeMoments(batch, non_finite, affine, output, context_.runner).status();
   }
-
- private:
-  absl::Status Check() override {
-    if (request_.has_input()) return absl::OkStatus();
-    return MakeError(Reason::kBatchMissing, "input is not set, expected a tensor",
-                     {{"field", "input"}});
-  }
 };
 
 }  // namespace
 
-void NormalizeHandler::Handle(const grpc::ByteBuffer& request, std::shared_ptr<MessageCall> call) {
-  HandleDataCall<NormalizeCall>(context_, request, std::move(call));
+void NormalizeHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<NormalizeCall>(context_, std::move(request), std::move(call));
 }
 
 }  // namespace normd

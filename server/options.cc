@@ -194,6 +194,8 @@ void AddFlags(Parser& parser, ServerOptions& options) {
   parser.Group("Computing");
   parser.AddCount("--compute-threads", options.compute_threads, 1, kComputeThreadsMax,
                   "Threads that share the work on a large batch; by default one a core");
+  parser.AddCount("--completion-queues", options.completion_queues, 1, kCompletionQueuesMax,
+                  "Queues, with a thread each, that serve the data methods; by default one a core");
 
   parser.Group("Limits");
   parser.AddBytes(
@@ -219,6 +221,10 @@ void AddFlags(Parser& parser, ServerOptions& options) {
 
 int64_t DefaultComputeThreads() {
   return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kComputeThreadsMax);
+}
+
+int64_t DefaultCompletionQueues() {
+  return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kCompletionQueuesMax);
 }
 
 std::variant<ServerOptions, ExitNow> ParseOptions(int argc, const char* const* argv) {

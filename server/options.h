@@ -11,8 +11,9 @@
 
 namespace normd {
 
-// As many as the machine has cores for this process, within the flag's range.
+// As many as the machine has cores for this process, within the flags' ranges.
 int64_t DefaultComputeThreads();
+int64_t DefaultCompletionQueues();
 
 // Everything a server is told, by flags.
 struct ServerOptions {
@@ -35,6 +36,7 @@ struct ServerOptions {
   int64_t store_reserved_bytes = kDefaultStoreReservedBytes;
 
   int64_t compute_threads = DefaultComputeThreads();
+  int64_t completion_queues = DefaultCompletionQueues();
 
   int64_t message_bytes_max = kDefaultMessageBytes;
   int64_t streams_max = kDefaultStreams;

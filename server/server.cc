@@ -24,7 +24,9 @@
 #include "core/store/rocksdb_state_store.h"
 #include "server/apply_gradients_handler.h"
 #include "server/backward_handler.h"
+#include "server/buffer_pool.h"
 #include "server/call_set.h"
+#include "server/completion_queues.h"
 #include "server/data_call.h"
 #include "server/log.h"
 #include "server/normalization_service.h"
@@ -134,8 +136,10 @@ class RunningServer final : public Server {
         streams_(options.streams_max),
         watches_(options.watches_max),
         runner_(MakeParallelRunner(static_cast<int>(options.compute_threads))),
+        buffers_(BufferPool::Create(kIdleBufferBytesMax)),
         data_context_({.registry = &registry_,
                        .runner = runner_.get(),
+                       .buffers = buffers_.get(),
                        .producer_limits = {.producers_max = options.producers_max,
                                            .age_max = options.producer_age_max},
                        .message_bytes_max = options.message_bytes_max}),
@@ -168,7 +172,7 @@ class RunningServer final : public Server {
       }
       builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &ports[i]);
     }
-    builder.RegisterService(&normalization_service_);
+    builder.RegisterService(normalization_service_.service());
     builder.RegisterService(&state_service_);
     // Larger ones are answered in place up to here; see kMessageHardFactor.
     builder.SetMaxReceiveMessageSize(
@@ -176,6 +180,8 @@ class RunningServer final : public Server {
     builder.SetMaxSendMessageSize(-1);
     // Otherwise a second server would quietly share the port.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    queues_ =
+        std::make_unique<CompletionQueues>(builder, static_cast<int>(options_.completion_queues));
     server_ = builder.BuildAndStart();
     for (size_t i = 0; i < ports.size(); ++i) {
       // The first that could not be bound; those after it were not tried.
@@ -183,6 +189,7 @@ class RunningServer final : public Server {
       addresses_.push_back(BoundAddress(options_.listen[i], ports[i]));
     }
     if (server_ == nullptr) return absl::FailedPreconditionError("gRPC cannot start its server");
+    normalization_service_.Serve(queues_.get());
     for (const char* service : kServices) {
       server_->GetHealthCheckService()->SetServingStatus(service, true);
     }
@@ -208,6 +215,7 @@ class RunningServer final : public Server {
     // it from ending.
     registry_.Shutdown(kUnaryGrace);
     if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kUnaryGrace));
+    queues_.reset();
     if (port_file_written_) std::remove(options_.port_file.c_str());
   }
 
@@ -243,6 +251,7 @@ class RunningServer final : public Server {
   CallSet streams_;
   CallSet watches_;
   std::unique_ptr<ParallelRunner> runner_;
+  std::shared_ptr<BufferPool> buffers_;
   const DataContext data_context_;
   TrainHandler train_;
   NormalizeHandler normalize_;
@@ -250,6 +259,7 @@ class RunningServer final : public Server {
   ApplyGradientsHandler apply_gradients_;
   NormalizationService normalization_service_;
   StateService state_service_;
+  std::unique_ptr<CompletionQueues> queues_;
   std::unique_ptr<grpc::Server> server_;
 
   absl::Mutex drain_mutex_;

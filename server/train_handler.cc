@@ -19,6 +19,13 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
  public:
   using UpdateCall::UpdateCall;
 
+ private:
+  absl::Span<const wire::TensorField> tensor_fields() const override {
+    static constexpr wire::TensorField kFields[] = {
+        {v1::TrainRequest::kInputFieldNumber, v1::TrainRequest::kMomentsFieldNumber}};
+    return kFields;
+  }
+
   // The moments and the output.
   absl::Status Compute(const NormState& state) override {
     NORMD_ASSIGN_OR_RETURN(const Moments moments, request_.has_moments() ? TakeMoments(state.config)
@@ -27,7 +34,6 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
     return absl::OkStatus();
   }
 
- private:
   absl::Status CheckUpdate() override {
     if (request_.batch_case() != v1::TrainRequest::BATCH_NOT_SET) return absl::OkStatus();
     return MakeError(Reason::kBatchMissing, "neither input nor moments is set, expected one",
@@ -49,13 +55,15 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
   }
 
   absl::StatusOr<Moments> ComputeFromInput(const NormState& state) {
-    NORMD_ASSIGN_OR_RETURN(const Batch batch, BatchFromWire(request_.input(), state.config));
+    NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensor(0, request_.input()));
+    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
     NORMD_RETURN_IF_ERROR(CheckHasVariance(batch));
-    if (request_.return_moments()) NORMD_RETURN_IF_ERROR(CheckAnswerFits(batch));
+    if (request_.return_moments()) NORMD_RETURN_IF_ERROR(CheckAnswerFits(batch, input));
     const NonFinitePolicy non_finite = state.config.non_finite;
-    char* const output = request_.return_output()
-                             ? MakeTensorLike(request_.input(), *response_.mutable_output())
-                             : nullptr;
+    char* const output =
+        request_.return_output()
+            ? MakeResponseTensor(v1::TrainResponse::kOutputFieldNumber, input, request_.input())
+            : nullptr;
     // What folds nothing needs no moments, however many sets there are.
     if (!CanTrackRunningStats(state.config.kind) && !request_.return_moments()) {
       NORMD_RETURN_IF_ERROR(
@@ -72,10 +80,10 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
   }
 
   // OK when the moments, and the output where it is asked for, fit a message.
-  absl::Status CheckAnswerFits(const Batch& batch) const {
+  absl::Status CheckAnswerFits(const Batch& batch, const TensorView& input) const {
     const auto moments_bytes = static_cast<int64_t>(batch.sets() * 2 * sizeof(double));
     const auto output_bytes =
-        request_.return_output() ? static_cast<int64_t>(request_.input().data().size()) : 0;
+        request_.return_output() ? static_cast<int64_t>(input.data().size()) : 0;
     if (moments_bytes <= context_.message_bytes_max - output_bytes) return absl::OkStatus();
     return MakeError(
         Reason::kMessageTooLarge,
@@ -108,8 +116,8 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
 
 }  // namespace
 
-void TrainHandler::Handle(const grpc::ByteBuffer& request, std::shared_ptr<MessageCall> call) {
-  HandleDataCall<TrainCall>(context_, request, std::move(call));
+void TrainHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<TrainCall>(context_, std::move(request), std::move(call));
 }
 
 }  // namespace normd

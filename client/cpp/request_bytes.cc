@@ -5,30 +5,17 @@
 #include <string>
 
 #include "client/cpp/convert.h"
-#include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/message_lite.h"
-#include "google/protobuf/wire_format_lite.h"
 #include "grpc/slice.h"
 #include "normd/v1/normalization_service.pb.h"
+#include "proto/wire/length_delimited.h"
 
 namespace normd::client {
 namespace {
 
-using ::google::protobuf::internal::WireFormatLite;
-using ::google::protobuf::io::CodedOutputStream;
-
-uint32_t LengthDelimitedTag(int field_number) {
-  return WireFormatLite::MakeTag(field_number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-}
-
-size_t FieldBytes(uint32_t tag, size_t length) {
-  return CodedOutputStream::VarintSize32(tag) + CodedOutputStream::VarintSize64(length) + length;
-}
-
-uint8_t* WriteLength(uint32_t tag, size_t length, uint8_t* to) {
-  to = CodedOutputStream::WriteVarint32ToArray(tag, to);
-  return CodedOutputStream::WriteVarint64ToArray(length, to);
-}
+using wire::FieldBytes;
+using wire::LengthDelimitedTag;
+using wire::WriteFieldHead;
 
 grpc::Slice ToSlice(const google::protobuf::MessageLite& message) {
   const size_t length = message.ByteSizeLong();
@@ -49,16 +36,15 @@ class TensorField {
   size_t bytes() const { return FieldBytes(tag_, tensor_bytes_); }
 
   uint8_t* Write(uint8_t* to) const {
-    to = WriteLength(tag_, tensor_bytes_, to);
+    to = WriteFieldHead(tag_, tensor_bytes_, to);
     to = head_.SerializeWithCachedSizesToArray(to);
-    to = WriteLength(kDataTag, data_.size(), to);
+    to = WriteFieldHead(kDataTag, data_.size(), to);
     if (!data_.empty()) std::memcpy(to, data_.data(), data_.size());
     return to + data_.size();
   }
 
  private:
-  static constexpr uint32_t kDataTag =
-      (uint32_t{v1::Tensor::kDataFieldNumber} << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+  static constexpr uint32_t kDataTag = LengthDelimitedTag(v1::Tensor::kDataFieldNumber);
 
   const uint32_t tag_;
   const absl::string_view data_;

@@ -51,6 +51,8 @@ inline constexpr int64_t kDefaultStreams = 1024;
 inline constexpr int64_t kDefaultStreamMessages = 128;
 inline constexpr int64_t kStreamMessagesMax = 4096;
 inline constexpr int64_t kDefaultStreamBytes = 128 * kMiB;
+// What is kept of the memory of past messages for the next ones.
+inline constexpr int64_t kIdleBufferBytesMax = 128 * kMiB;
 
 // The write path.
 inline constexpr int64_t kDefaultWriteShards = 2;
@@ -65,8 +67,9 @@ inline constexpr int64_t kCacheBytesMin = kMiB;
 inline constexpr int64_t kDefaultLoaderThreads = 4;
 inline constexpr int64_t kLoaderThreadsMax = 64;
 
-// The threads that share the work on a large batch.
+// The threads that share the work on a large batch, and those that serve the data methods.
 inline constexpr int64_t kComputeThreadsMax = 256;
+inline constexpr int64_t kCompletionQueuesMax = 256;
 
 // Lists and watches.
 inline constexpr int64_t kDefaultPageSize = 100;

@@ -68,6 +68,7 @@ ServerOptions MustParse(const std::vector<std::string>& arguments) {
 const std::set<std::string> kFlags = {
     "--accept-data-loss",
     "--cache-bytes",
+    "--completion-queues",
     "--compute-threads",
     "--data-dir",
     "--drain-timeout",

@@ -1,0 +1,58 @@
+#ifndef NORMD_SERVER_MESSAGE_METHOD_H_
+#define NORMD_SERVER_MESSAGE_METHOD_H_
+
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/async_stream.h>
+#include <grpcpp/support/async_unary_call.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+#include "core/base/limits.h"
+#include "server/call_set.h"
+#include "server/completion_queues.h"
+#include "server/message_handler.h"
+
+namespace normd {
+
+// What one stream may hold at a time: requests being handled and responses not yet sent. Beyond it
+// the stream is not read, which is the back-pressure on its client.
+struct StreamLimits {
+  int64_t messages_max = kDefaultStreamMessages;
+  int64_t bytes_max = kDefaultStreamBytes;
+};
+
+// A method whose calls are one request and one response each. What it points to outlives its calls.
+struct UnaryMethod {
+  // Waits for the next call, as the generated service's Request<Method> does.
+  std::function<void(grpc::ServerContext*, grpc::ByteBuffer*,
+                     grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>*,
+                     grpc::ServerCompletionQueue*, void* tag)>
+      request;
+  MessageHandler* handler = nullptr;
+};
+
+// A method whose calls are streams of requests, each with a response.
+struct StreamMethod {
+  std::function<void(grpc::ServerContext*,
+                     grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>*,
+                     grpc::ServerCompletionQueue*, void* tag)>
+      request;
+  MessageHandler* handler = nullptr;
+  StreamLimits limits;
+  CallSet* streams = nullptr;
+};
+
+// Waits on a queue for a call of `method`, serves it and waits for the next at the same time, until
+// the server is shut down. `method` outlives the queues. A request that is refused ends a unary
+// call with the error's status; a stream answers it in-band and lives on, unless the error is the
+// server's (EndsStream): that ends it after the responses before it.
+void ServeUnaryCalls(const UnaryMethod& method, CompletionQueues* queues, size_t index);
+void ServeStreams(const StreamMethod& method, CompletionQueues* queues, size_t index);
+
+}  // namespace normd
+
+#endif  // NORMD_SERVER_MESSAGE_METHOD_H_

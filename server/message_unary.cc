@@ -1,0 +1,60 @@
+#include <memory>
+#include <utility>
+
+#include "server/completion_queues.h"
+#include "server/grpc_status.h"
+#include "server/message_method.h"
+
+namespace normd {
+namespace {
+
+class UnaryCall final : public MessageCall, public std::enable_shared_from_this<UnaryCall> {
+ public:
+  UnaryCall(const UnaryMethod& method, CompletionQueues* queues, size_t index)
+      : method_(method), queue_(queues, index) {}
+
+  void Request() {
+    // gRPC's hold, until the call has finished.
+    self_ = shared_from_this();
+    method_.request(&context_, &request_, &writer_, queue_.queue(), &on_request_);
+  }
+
+  void Accepted() override {}
+
+  void Done(const absl::Status& status, grpc::ByteBuffer response) override {
+    if (status.ok()) {
+      writer_.Finish(response, grpc::Status::OK, &on_finish_);
+    } else {
+      writer_.FinishWithError(ToGrpcStatus(status), &on_finish_);
+    }
+  }
+
+ private:
+  void OnRequest(bool ok) {
+    if (!ok) {
+      self_.reset();
+      return;
+    }
+    ServeUnaryCalls(method_, queue_.queues(), queue_.index());
+    method_.handler->Handle(std::move(request_), shared_from_this());
+  }
+
+  void OnFinish(bool /*ok*/) { self_.reset(); }
+
+  const UnaryMethod& method_;
+  const CompletionQueues::User queue_;
+  std::shared_ptr<UnaryCall> self_;
+  grpc::ServerContext context_;
+  grpc::ByteBuffer request_;
+  grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer_{&context_};
+  MemberEvent<UnaryCall> on_request_{this, &UnaryCall::OnRequest};
+  MemberEvent<UnaryCall> on_finish_{this, &UnaryCall::OnFinish};
+};
+
+}  // namespace
+
+void ServeUnaryCalls(const UnaryMethod& method, CompletionQueues* queues, size_t index) {
+  std::make_shared<UnaryCall>(method, queues, index)->Request();
+}
+
+}  // namespace normd

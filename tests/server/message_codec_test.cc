@@ -1,0 +1,160 @@
+#include "server/message_codec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/base/limits.h"
+#include "normd/v1/normalization_service.pb.h"
+#include "tests/core/error_matchers.h"
+
+namespace normd {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr wire::TensorField kInput[] = {{v1::NormalizeRequest::kInputFieldNumber}};
+
+v1::NormalizeRequest Request(const std::string& data) {
+  v1::NormalizeRequest request;
+  request.set_state("m/bn1");
+  request.mutable_input()->set_dtype(v1::FLOAT32);
+  request.mutable_input()->add_shape(static_cast<int64_t>(data.size()) / 4);
+  request.mutable_input()->set_data(data);
+  request.set_sequence(7);
+  return request;
+}
+
+// `bytes` in slices of `slice_bytes`, as a transport may cut them.
+grpc::ByteBuffer Sliced(const std::string& bytes, size_t slice_bytes) {
+  std::vector<grpc::Slice> slices;
+  for (size_t at = 0; at < bytes.size(); at += slice_bytes) {
+    slices.emplace_back(bytes.data() + at, std::min(slice_bytes, bytes.size() - at));
+  }
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+std::string BytesOf(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  EXPECT_TRUE(buffer.Dump(&slices).ok());
+  std::string bytes;
+  for (const grpc::Slice& slice : slices) {
+    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return bytes;
+}
+
+std::string Pattern(size_t size) {
+  std::string bytes(size, '\0');
+  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 37 + i / 256);
+  return bytes;
+}
+
+class MessageCodecTest : public ::testing::Test {
+ protected:
+  const std::shared_ptr<BufferPool> pool_ = BufferPool::Create(kMiB);
+};
+
+TEST_F(MessageCodecTest, ReadsATensorWhereverItLies) {
+  const std::string data = Pattern(4000);
+  const std::string bytes = Request(data).SerializeAsString();
+  for (const size_t slice_bytes : {1UL, 3UL, 24UL, 1000UL, 4003UL, bytes.size()}) {
+    RequestBytes request(Sliced(bytes, slice_bytes));
+    v1::NormalizeRequest rest;
+    ASSERT_TRUE(request.Parse(kMiB, kInput, rest).ok()) << slice_bytes;
+    EXPECT_EQ(rest.state(), "m/bn1");
+    EXPECT_EQ(rest.sequence(), 7);
+    EXPECT_EQ(rest.input().shape(0), 1000);
+    EXPECT_EQ(rest.input().data(), "");
+    const absl::string_view tensor = request.TensorData(0, *pool_);
+    EXPECT_TRUE(tensor == data) << slice_bytes;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(tensor.data()) % 8, 0U);
+  }
+}
+
+TEST_F(MessageCodecTest, ATensorInOneAlignedRunIsNotCopied) {
+  const std::string data = Pattern(64);
+  const std::string bytes = Request(data).SerializeAsString();
+  const size_t begin = bytes.find(data);
+  std::vector<char> memory(bytes.size() + 8);
+  // Where the data is aligned.
+  const size_t shift = (8 - (reinterpret_cast<uintptr_t>(memory.data()) + begin) % 8) % 8;
+  std::copy(bytes.begin(), bytes.end(), memory.begin() + static_cast<int64_t>(shift));
+  const grpc::Slice slice(memory.data() + shift, bytes.size(), grpc::Slice::STATIC_SLICE);
+  RequestBytes request(grpc::ByteBuffer(&slice, 1));
+  v1::NormalizeRequest rest;
+  ASSERT_TRUE(request.Parse(kMiB, kInput, rest).ok());
+  EXPECT_EQ(request.TensorData(0, *pool_).data(), memory.data() + shift + begin);
+}
+
+TEST_F(MessageCodecTest, AMessageWithoutItsTensorHasNoData) {
+  v1::NormalizeRequest request;
+  request.set_state("m");
+  RequestBytes bytes(Sliced(request.SerializeAsString(), 100));
+  v1::NormalizeRequest rest;
+  ASSERT_TRUE(bytes.Parse(kMiB, kInput, rest).ok());
+  EXPECT_FALSE(rest.has_input());
+  EXPECT_EQ(bytes.TensorData(0, *pool_), "");
+
+  RequestBytes empty((grpc::ByteBuffer()));
+  ASSERT_TRUE(empty.Parse(kMiB, kInput, rest).ok());
+  EXPECT_EQ(rest.ByteSizeLong(), 0U);
+}
+
+TEST_F(MessageCodecTest, RefusesWhatIsTooLargeOrNoMessage) {
+  v1::NormalizeRequest rest;
+  RequestBytes large(Sliced(std::string(101, '\0'), 10));
+  EXPECT_THAT(large.Parse(100, kInput, rest),
+              IsError(Reason::kMessageTooLarge,
+                      "the message has 101 bytes, expected at most 100 (--message-bytes-max)"));
+  RequestBytes malformed(Sliced("no message", 4));
+  EXPECT_THAT(malformed.Parse(100, kInput, rest),
+              IsError(Reason::kMessageMalformed, HasSubstr("normd.v1.NormalizeRequest")));
+}
+
+// What a client reads is what the generated class would have written.
+TEST_F(MessageCodecTest, AResponseIsWhatTheGeneratedClassReads) {
+  for (const size_t axes : {0UL, 1UL, 5UL, 60UL}) {
+    for (const size_t size : {0UL, 4UL, 127UL, 70000UL}) {
+      v1::NormalizeResponse expected;
+      expected.set_sequence(INT64_MAX);
+      expected.set_revision(-1);
+      v1::Tensor like;
+      like.set_dtype(v1::FLOAT16);
+      like.set_layout(v1::CHANNELS_LAST);
+      for (size_t axis = 0; axis < axes; ++axis) like.add_shape(INT64_MAX);
+      const std::string data = Pattern(size);
+
+      ResponseTensor tensor;
+      char* const to = tensor.Begin(v1::NormalizeResponse::kOutputFieldNumber, like, size, *pool_);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(to) % 64, 0U);
+      std::copy(data.begin(), data.end(), to);
+      const std::string bytes = BytesOf(tensor.Serialize(expected));
+
+      *expected.mutable_output() = like;
+      expected.mutable_output()->set_data(data);
+      v1::NormalizeResponse actual;
+      ASSERT_TRUE(actual.ParseFromString(bytes));
+      EXPECT_TRUE(actual.SerializeAsString() == expected.SerializeAsString())
+          << axes << " axes, " << size << " bytes";
+    }
+  }
+}
+
+TEST_F(MessageCodecTest, AResponseMayHaveNoTensor) {
+  v1::NormalizeResponse response;
+  response.set_sequence(3);
+  EXPECT_EQ(BytesOf(ResponseTensor().Serialize(response)), response.SerializeAsString());
+  v1::Tensor like;
+  ResponseTensor cleared;
+  cleared.Begin(v1::NormalizeResponse::kOutputFieldNumber, like, 100, *pool_);
+  cleared.Clear();
+  EXPECT_EQ(BytesOf(cleared.Serialize(response)), response.SerializeAsString());
+}
+
+}  // namespace
+}  // namespace normd
