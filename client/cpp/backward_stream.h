@@ -61,7 +61,7 @@ class BackwardStream {
   BackwardStream& operator=(const BackwardStream&) = delete;
 
   // Takes the input of a forward call and the gradient of the loss by its output, and returns their
-  // sequence. Copies both. Blocks and fails as TrainStream::Send.
+  // sequence. Keeps both as TrainStream::Send keeps its batch; blocks and fails as it.
   absl::StatusOr<int64_t> Send(absl::string_view state, const Batch& input,
                                const Batch& grad_output, const BackwardSendOptions& options = {});
 

@@ -71,6 +71,8 @@ class Batch {
   int64_t num_elements() const {
     return static_cast<int64_t>(bytes_.size()) / ElementBytes(dtype_);
   }
+  // What keeps bytes() alive; null when they are borrowed.
+  const std::shared_ptr<const void>& owner() const { return owner_; }
   // As bytes(). REQUIRES: dtype() is kFloat32.
   absl::Span<const float> values() const;
   // As bytes(). REQUIRES: dtype() is kFloat64.

@@ -30,8 +30,8 @@ class NormalizeStream::Impl final : public ResumableCall::Traffic {
         call_(client.channel, client.options.address, kMethod, options.retry, this) {}
 
   absl::StatusOr<int64_t> Send(absl::string_view state, const Batch& batch) {
-    const grpc::Slice input = EncodeNormalizeBatch(batch);
-    const int64_t input_bytes = static_cast<int64_t>(input.size());
+    const grpc::ByteBuffer input = EncodeNormalizeBatch(batch);
+    const int64_t input_bytes = static_cast<int64_t>(input.Length());
     absl::Status status = CheckMessageBytes(
         input_bytes + static_cast<int64_t>(EncodeNormalizeHead(state, INT64_MAX).size()),
         message_bytes_max_);
@@ -100,7 +100,7 @@ class NormalizeStream::Impl final : public ResumableCall::Traffic {
     }
     if (on_result_) on_result_(*std::move(result));
     absl::MutexLock lock(&call_.mutex());
-    held_bytes_ -= static_cast<int64_t>(held_.front().input.size());
+    held_bytes_ -= static_cast<int64_t>(held_.front().input.Length());
     held_.pop_front();
     --sent_;
     return absl::OkStatus();
@@ -110,7 +110,7 @@ class NormalizeStream::Impl final : public ResumableCall::Traffic {
   struct Held {
     std::string state;
     int64_t sequence = 0;
-    grpc::Slice input;
+    grpc::ByteBuffer input;
   };
 
   // Constant after construction.

@@ -36,8 +36,8 @@ class NormalizeStream {
   NormalizeStream(const NormalizeStream&) = delete;
   NormalizeStream& operator=(const NormalizeStream&) = delete;
 
-  // Takes one batch and returns its number in this stream, counted from 1. Copies `batch`. Blocks
-  // and fails as TrainStream::Send.
+  // Takes one batch and returns its number in this stream, counted from 1. Keeps `batch`,
+  // blocks and fails as TrainStream::Send.
   absl::StatusOr<int64_t> Send(absl::string_view state, const Batch& batch);
 
   // Waits until every batch taken before the call is answered and its callback has returned.

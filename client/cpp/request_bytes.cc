@@ -1,8 +1,9 @@
 #include "client/cpp/request_bytes.h"
 
 #include <cstring>
-#include <initializer_list>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "client/cpp/convert.h"
 #include "google/protobuf/message_lite.h"
@@ -24,44 +25,39 @@ grpc::Slice ToSlice(const google::protobuf::MessageLite& message) {
   return grpc::Slice(slice, grpc::Slice::STEAL_REF);
 }
 
-// A Tensor as a field of a request, whose bytes are copied once.
-class TensorField {
- public:
-  TensorField(int field_number, const Batch& batch)
-      : tag_(LengthDelimitedTag(field_number)),
-        data_(batch.bytes()),
-        head_(HeadToWire(batch)),
-        tensor_bytes_(head_.ByteSizeLong() + FieldBytes(kDataTag, data_.size())) {}
+// Fewer bytes than this are copied rather than referred to.
+constexpr size_t kReferredBytesMin = 4096;
 
-  size_t bytes() const { return FieldBytes(tag_, tensor_bytes_); }
+constexpr uint32_t kDataTag = LengthDelimitedTag(v1::Tensor::kDataFieldNumber);
 
-  uint8_t* Write(uint8_t* to) const {
-    to = WriteFieldHead(tag_, tensor_bytes_, to);
-    to = head_.SerializeWithCachedSizesToArray(to);
-    to = WriteFieldHead(kDataTag, data_.size(), to);
-    if (!data_.empty()) std::memcpy(to, data_.data(), data_.size());
-    return to + data_.size();
-  }
+// The bytes of `batch`, which live as long as the slice.
+grpc::Slice ReferTo(const Batch& batch) {
+  using Owner = std::shared_ptr<const void>;
+  return grpc::Slice(
+      const_cast<char*>(batch.bytes().data()), batch.bytes().size(),
+      [](void* owner) { delete static_cast<Owner*>(owner); }, new Owner(batch.owner()));
+}
 
- private:
-  static constexpr uint32_t kDataTag = LengthDelimitedTag(v1::Tensor::kDataFieldNumber);
-
-  const uint32_t tag_;
-  const absl::string_view data_;
-  const v1::Tensor head_;
-  const size_t tensor_bytes_;
-};
-
-// Tensors, and the fields of `rest` behind them.
-grpc::Slice EncodeTensors(std::initializer_list<TensorField> tensors,
-                          const google::protobuf::MessageLite& rest) {
-  size_t bytes = rest.ByteSizeLong();
-  for (const TensorField& tensor : tensors) bytes += tensor.bytes();
+// A Tensor as the field `number`: what stands before its bytes, and these behind it in the same
+// slice or, when the batch owns many, in one of their own.
+void AppendTensor(int number, const Batch& batch, std::vector<grpc::Slice>& to) {
+  const absl::string_view data = batch.bytes();
+  const v1::Tensor head = HeadToWire(batch);
+  const uint32_t tag = LengthDelimitedTag(number);
+  const size_t tensor_bytes = head.ByteSizeLong() + FieldBytes(kDataTag, data.size());
+  const bool refers = batch.owner() != nullptr && data.size() >= kReferredBytesMin;
+  const size_t bytes = FieldBytes(tag, tensor_bytes) - (refers ? data.size() : 0);
   grpc_slice slice = grpc_slice_malloc(bytes);
-  uint8_t* to = GRPC_SLICE_START_PTR(slice);
-  for (const TensorField& tensor : tensors) to = tensor.Write(to);
-  rest.SerializeWithCachedSizesToArray(to);
-  return grpc::Slice(slice, grpc::Slice::STEAL_REF);
+  uint8_t* at = WriteFieldHead(tag, tensor_bytes, GRPC_SLICE_START_PTR(slice));
+  at = head.SerializeWithCachedSizesToArray(at);
+  at = WriteFieldHead(kDataTag, data.size(), at);
+  if (!refers && !data.empty()) std::memcpy(at, data.data(), data.size());
+  to.emplace_back(slice, grpc::Slice::STEAL_REF);
+  if (refers) to.push_back(ReferTo(batch));
+}
+
+grpc::ByteBuffer ToBuffer(const std::vector<grpc::Slice>& slices) {
+  return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
 v1::TrainRequest ToRequest(const TrainFlags& flags) {
@@ -74,14 +70,16 @@ v1::TrainRequest ToRequest(const TrainFlags& flags) {
 
 }  // namespace
 
-grpc::Slice EncodeTrainBatch(const Batch& batch, const TrainFlags& flags) {
-  return EncodeTensors({TensorField(v1::TrainRequest::kInputFieldNumber, batch)}, ToRequest(flags));
+grpc::ByteBuffer EncodeTrainBatch(const Batch& batch, const TrainFlags& flags) {
+  std::vector<grpc::Slice> slices = {ToSlice(ToRequest(flags))};
+  AppendTensor(v1::TrainRequest::kInputFieldNumber, batch, slices);
+  return ToBuffer(slices);
 }
 
-grpc::Slice EncodeTrainBatch(const Moments& moments, const TrainFlags& flags) {
+grpc::ByteBuffer EncodeTrainBatch(const Moments& moments, const TrainFlags& flags) {
   v1::TrainRequest request = ToRequest(flags);
   *request.mutable_moments() = ToWire(moments);
-  return ToSlice(request);
+  return ToBuffer({ToSlice(request)});
 }
 
 grpc::Slice EncodeTrainHead(absl::string_view state, absl::string_view producer_id,
@@ -94,9 +92,10 @@ grpc::Slice EncodeTrainHead(absl::string_view state, absl::string_view producer_
   return ToSlice(request);
 }
 
-grpc::Slice EncodeNormalizeBatch(const Batch& batch) {
-  return EncodeTensors({TensorField(v1::NormalizeRequest::kInputFieldNumber, batch)},
-                       v1::NormalizeRequest());
+grpc::ByteBuffer EncodeNormalizeBatch(const Batch& batch) {
+  std::vector<grpc::Slice> slices;
+  AppendTensor(v1::NormalizeRequest::kInputFieldNumber, batch, slices);
+  return ToBuffer(slices);
 }
 
 grpc::Slice EncodeNormalizeHead(absl::string_view state, int64_t sequence) {
@@ -106,16 +105,17 @@ grpc::Slice EncodeNormalizeHead(absl::string_view state, int64_t sequence) {
   return ToSlice(request);
 }
 
-grpc::Slice EncodeBackwardBatch(const Batch& input, const Batch& grad_output,
-                                const BackwardFlags& flags) {
+grpc::ByteBuffer EncodeBackwardBatch(const Batch& input, const Batch& grad_output,
+                                     const BackwardFlags& flags) {
   v1::BackwardRequest rest;
   rest.set_mode(ToWire(flags.mode));
   if (flags.moments.has_value()) *rest.mutable_moments() = ToWire(*flags.moments);
   rest.set_omit_grad_input(flags.omit_grad_input);
   rest.set_apply(flags.apply);
-  return EncodeTensors({TensorField(v1::BackwardRequest::kInputFieldNumber, input),
-                        TensorField(v1::BackwardRequest::kGradOutputFieldNumber, grad_output)},
-                       rest);
+  std::vector<grpc::Slice> slices = {ToSlice(rest)};
+  AppendTensor(v1::BackwardRequest::kInputFieldNumber, input, slices);
+  AppendTensor(v1::BackwardRequest::kGradOutputFieldNumber, grad_output, slices);
+  return ToBuffer(slices);
 }
 
 grpc::Slice EncodeBackwardHead(absl::string_view state, absl::string_view producer_id,
@@ -128,9 +128,12 @@ grpc::Slice EncodeBackwardHead(absl::string_view state, absl::string_view produc
   return ToSlice(request);
 }
 
-grpc::ByteBuffer JoinMessage(const grpc::Slice& head, const grpc::Slice& batch) {
-  const grpc::Slice pieces[] = {head, batch};
-  return grpc::ByteBuffer(pieces, 2);
+grpc::ByteBuffer JoinMessage(const grpc::Slice& head, const grpc::ByteBuffer& batch) {
+  std::vector<grpc::Slice> slices;
+  // A buffer that holds bytes as they are sent always gives them.
+  (void)batch.Dump(&slices);
+  slices.insert(slices.begin(), head);
+  return ToBuffer(slices);
 }
 
 }  // namespace normd::client

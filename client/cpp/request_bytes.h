@@ -11,9 +11,10 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/slice.h"
 
-// The requests of streams as bytes, in pieces that make a message when they stand one after the
-// other: the values are copied once, outside of any lock, and a message is sent again without being
-// encoded again. Slices share their bytes.
+// The requests of streams as bytes, in two parts that make a message when they stand one after the
+// other: a message is sent again without being encoded again. Values that a batch owns are sent
+// from where they lie; borrowed ones are copied once, outside of any lock. Copies of a part share
+// its bytes.
 namespace normd::client {
 
 // What a TrainRequest asks for beside its batch.
@@ -24,15 +25,15 @@ struct TrainFlags {
 };
 
 // The batch of a TrainRequest, with what is asked for.
-grpc::Slice EncodeTrainBatch(const Batch& batch, const TrainFlags& flags);
-grpc::Slice EncodeTrainBatch(const Moments& moments, const TrainFlags& flags);
+grpc::ByteBuffer EncodeTrainBatch(const Batch& batch, const TrainFlags& flags);
+grpc::ByteBuffer EncodeTrainBatch(const Moments& moments, const TrainFlags& flags);
 
 // The rest of a TrainRequest: state, producer_id, sequence, durability.
 grpc::Slice EncodeTrainHead(absl::string_view state, absl::string_view producer_id,
                             int64_t sequence, Durability durability);
 
 // The input of a NormalizeRequest, and the rest: state, sequence.
-grpc::Slice EncodeNormalizeBatch(const Batch& batch);
+grpc::ByteBuffer EncodeNormalizeBatch(const Batch& batch);
 grpc::Slice EncodeNormalizeHead(absl::string_view state, int64_t sequence);
 
 // What a BackwardRequest asks for beside its tensors.
@@ -45,13 +46,13 @@ struct BackwardFlags {
 
 // The tensors of a BackwardRequest, with what is asked for, and the rest: state, producer_id,
 // sequence, durability.
-grpc::Slice EncodeBackwardBatch(const Batch& input, const Batch& grad_output,
-                                const BackwardFlags& flags);
+grpc::ByteBuffer EncodeBackwardBatch(const Batch& input, const Batch& grad_output,
+                                     const BackwardFlags& flags);
 grpc::Slice EncodeBackwardHead(absl::string_view state, absl::string_view producer_id,
                                int64_t sequence, Durability durability);
 
-// The message of both pieces.
-grpc::ByteBuffer JoinMessage(const grpc::Slice& head, const grpc::Slice& batch);
+// The message of both parts.
+grpc::ByteBuffer JoinMessage(const grpc::Slice& head, const grpc::ByteBuffer& batch);
 
 }  // namespace normd::client
 

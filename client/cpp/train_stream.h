@@ -72,8 +72,9 @@ class TrainStream {
   TrainStream(const TrainStream&) = delete;
   TrainStream& operator=(const TrainStream&) = delete;
 
-  // Takes one update and returns its sequence. Copies `batch`. Blocks while the window is full, and
-  // while the server is away, but never longer than the retry timeout without an answer.
+  // Takes one update and returns its sequence. Values that `batch` owns are shared and sent from
+  // where they lie; borrowed ones are copied. Blocks while the window is full, and while the server
+  // is away, but never longer than the retry timeout without an answer.
   // Errors, which change nothing: kInvalidArgument (SEQUENCE_INVALID: not above the last one),
   // kResourceExhausted (MESSAGE_TOO_LARGE: above ClientOptions.message_bytes_max),
   // kFailedPrecondition (after Close()), kCancelled (after Cancel()), or the error that ended the

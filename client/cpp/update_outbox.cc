@@ -29,7 +29,7 @@ bool UpdateOutbox::HasRoomFor(int64_t bytes) const {
 }
 
 absl::StatusOr<int64_t> UpdateOutbox::Add(absl::string_view name, std::optional<int64_t> sequence,
-                                          const grpc::Slice& body) {
+                                          const grpc::ByteBuffer& body) {
   const auto [entry, is_new] = states_.try_emplace(std::string(name));
   StateProgress& state = entry->second;
   if (is_new) {
@@ -51,7 +51,7 @@ absl::StatusOr<int64_t> UpdateOutbox::Add(absl::string_view name, std::optional<
     state.relaxed_in_row = 0;
   }
   update->body = body;
-  held_bytes_ += static_cast<int64_t>(body.size());
+  held_bytes_ += static_cast<int64_t>(body.Length());
   ++unanswered_;
   held_.push_back(std::move(update));
   const auto position = std::prev(held_.end());
@@ -192,7 +192,7 @@ void UpdateOutbox::CollectFences() {
 void UpdateOutbox::Drop(UpdateList::iterator position) {
   StateProgress& state = *(*position)->state;
   state.held.erase(std::find(state.held.begin(), state.held.end(), position));
-  held_bytes_ -= static_cast<int64_t>((*position)->body.size());
+  held_bytes_ -= static_cast<int64_t>((*position)->body.Length());
   if (next_ == position) ++next_;
   held_.erase(position);
 }

@@ -52,7 +52,7 @@ class UpdateOutbox {
   // when `sequence` is given and not above the last one of the state. REQUIRES: HasRoomFor(size of
   // `body`).
   absl::StatusOr<int64_t> Add(absl::string_view state, std::optional<int64_t> sequence,
-                              const grpc::Slice& body);
+                              const grpc::ByteBuffer& body);
 
   // A new connection: nothing is sent yet.
   void Rewind();
@@ -94,7 +94,7 @@ class UpdateOutbox {
     int64_t sequence = 0;
     Durability durability = Durability::kDurable;
     bool answered = false;
-    grpc::Slice body;
+    grpc::ByteBuffer body;
   };
   using UpdateList = std::list<std::shared_ptr<Update>>;
 

@@ -45,10 +45,10 @@ class UpdateStream final : public ResumableCall::Traffic {
         call_(client.channel, client.options.address, method, retry, this) {}
 
   absl::StatusOr<int64_t> Send(absl::string_view state, std::optional<int64_t> sequence,
-                               const grpc::Slice& body) {
+                               const grpc::ByteBuffer& body) {
     const grpc::Slice largest_head = outbox_options_.encode_head(state, outbox_options_.producer_id,
                                                                  INT64_MAX, Durability::kRelaxed);
-    const int64_t body_bytes = static_cast<int64_t>(body.size());
+    const int64_t body_bytes = static_cast<int64_t>(body.Length());
     if (absl::Status status = CheckMessageBytes(
             body_bytes + static_cast<int64_t>(largest_head.size()), message_bytes_max_);
         !status.ok()) {

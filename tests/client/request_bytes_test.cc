@@ -1,5 +1,7 @@
 #include "client/cpp/request_bytes.h"
 
+#include <cstring>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -83,6 +85,25 @@ TEST(RequestBytesTest, ABatchOfAnyDtypeIsSentAsItLies) {
     EXPECT_EQ(actual.input().shape(1), elements);
     EXPECT_EQ(actual.input().data(), bytes);
   }
+}
+
+// The message refers to the values of the batch, and keeps them.
+TEST(RequestBytesTest, ValuesThatABatchOwnsAreNotCopied) {
+  std::vector<float> values(5000);
+  std::iota(values.begin(), values.end(), 0.0F);
+  const std::vector<float> expected = values;
+  const float* const data = values.data();
+  grpc::ByteBuffer message;
+  {
+    const Batch batch = Batch::Own({5000, 1}, std::move(values));
+    message = JoinMessage(EncodeNormalizeHead("a", 1), EncodeNormalizeBatch(batch));
+  }
+  std::vector<grpc::Slice> slices;
+  ASSERT_TRUE(message.Dump(&slices).ok());
+  EXPECT_EQ(slices.back().begin(), reinterpret_cast<const uint8_t*>(data));
+  const auto actual = Parse<v1::NormalizeRequest>(message);
+  ASSERT_EQ(actual.input().data().size(), 5000 * sizeof(float));
+  EXPECT_EQ(std::memcmp(actual.input().data().data(), expected.data(), 5000 * sizeof(float)), 0);
 }
 
 TEST(RequestBytesTest, TwoBatchesAreTheBackwardRequestOfTheSameFields) {

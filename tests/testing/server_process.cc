@@ -17,6 +17,7 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -124,6 +125,17 @@ std::optional<ExitStatus> ServerProcess::Wait(absl::Duration timeout) {
 void ServerProcess::Kill() {
   Signal(SIGKILL);
   Wait(absl::Minutes(1));
+}
+
+int64_t ServerProcess::ResidentBytes() const {
+  const std::string status = ReadFile(absl::StrCat("/proc/", pid_, "/status"));
+  int64_t kilobytes = 0;
+  for (const absl::string_view line : absl::StrSplit(status, '\n')) {
+    const std::vector<absl::string_view> words =
+        absl::StrSplit(line, absl::ByAnyChar(": \t"), absl::SkipEmpty());
+    if (words.size() == 3 && words[0] == "VmRSS" && absl::SimpleAtoi(words[1], &kilobytes)) break;
+  }
+  return kilobytes * 1024;
 }
 
 std::string ServerProcess::Log() const { return ReadFile(log_file_); }

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -59,6 +60,9 @@ class ServerProcess {
   // Where it listens, in the order of ServerOptions::listen; ports are never 0.
   const std::vector<std::string>& addresses() const { return addresses_; }
   const std::string& address() const { return addresses_.front(); }
+
+  // The memory that it has in RAM, in bytes (VmRSS of proc(5)).
+  int64_t ResidentBytes() const;
 
   // What it wrote to its standard output and error so far.
   std::string Log() const;

@@ -1,0 +1,131 @@
+// Clients that send and never read: the server stops reading them, and its memory stays bounded.
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "normd/v1/normalization_service.grpc.pb.h"
+#include "normd/v1/state_service.grpc.pb.h"
+#include "tests/testing/server_process.h"
+
+namespace normd::testing {
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr int kFeatures = 64;
+constexpr int64_t kMessageBytes = 4 * kMiB;
+constexpr int64_t kStreamBytes = 16 * kMiB;
+
+// A client that writes until it is cancelled and reads nothing.
+class StoppedClient {
+ public:
+  StoppedClient(const std::string& address, const v1::NormalizeRequest& request)
+      : stub_(v1::NormalizationService::NewStub(MakeChannel(address))),
+        stream_(stub_->StreamNormalize(&context_)),
+        thread_([this, request] {
+          while (stream_->Write(request)) ++written_;
+        }) {}
+
+  ~StoppedClient() {
+    context_.TryCancel();
+    thread_.join();
+  }
+
+  StoppedClient(const StoppedClient&) = delete;
+  StoppedClient& operator=(const StoppedClient&) = delete;
+
+  int64_t written() const { return written_; }
+
+ private:
+  static std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+    grpc::ChannelArguments arguments;
+    // A connection of its own.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  }
+
+  const std::unique_ptr<v1::NormalizationService::Stub> stub_;
+  grpc::ClientContext context_;
+  const std::unique_ptr<grpc::ClientReaderWriter<v1::NormalizeRequest, v1::NormalizeResponse>>
+      stream_;
+  std::atomic<int64_t> written_ = 0;
+  std::thread thread_;
+};
+
+v1::NormalizeRequest Request(int64_t bytes) {
+  v1::NormalizeRequest request;
+  request.set_state("m");
+  v1::Tensor& input = *request.mutable_input();
+  input.set_dtype(v1::FLOAT32);
+  input.add_shape(bytes / 4 / kFeatures);
+  input.add_shape(kFeatures);
+  input.set_data(std::string(static_cast<size_t>(bytes), '\0'));
+  return request;
+}
+
+TEST(MemoryTest, ClientsThatNeverReadStayWithinTheLimitOfBytes) {
+  constexpr int kClients = 4;
+  ServerOptions options;
+  options.flags = {absl::StrCat("--stream-bytes-max=", kStreamBytes / kMiB, "MiB"),
+                   absl::StrCat("--message-bytes-max=", 2 * kMessageBytes / kMiB, "MiB")};
+  const auto server = ServerProcess::Start(options);
+  ASSERT_TRUE(server.ok()) << server.status();
+  const std::string& address = (*server)->address();
+  const auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  const auto states = v1::StateService::NewStub(channel);
+  const auto norms = v1::NormalizationService::NewStub(channel);
+  {
+    grpc::ClientContext context;
+    v1::CreateStateRequest create;
+    create.mutable_state()->set_name("m");
+    create.mutable_state()->mutable_config()->set_kind(v1::NormConfig::BATCH_NORM);
+    create.mutable_state()->mutable_config()->set_num_features(kFeatures);
+    v1::State state;
+    const grpc::Status status = states->CreateState(&context, create, &state);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  // Brings code and connections into memory.
+  const v1::NormalizeRequest small = Request(kFeatures * 4);
+  const auto normalize_small = [&] {
+    grpc::ClientContext context;
+    v1::NormalizeResponse response;
+    const grpc::Status status = norms->Normalize(&context, small, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  };
+  normalize_small();
+  const int64_t before = (*server)->ResidentBytes();
+  ASSERT_GT(before, kMiB);
+
+  std::vector<std::unique_ptr<StoppedClient>> clients;
+  for (int i = 0; i < kClients; ++i) {
+    clients.push_back(std::make_unique<StoppedClient>(address, Request(kMessageBytes)));
+  }
+  // Until none has written while hundreds of calls were served.
+  const auto written = [&] {
+    int64_t sum = 0;
+    for (const auto& client : clients) sum += client->written();
+    return sum;
+  };
+  int64_t last = -1;
+  while (written() < kClients || last != written()) {
+    last = written();
+    for (int i = 0; i < 300; ++i) normalize_small();
+  }
+  // What is in hand, a message that is read beyond it, its answer, and what the kernel and gRPC
+  // hold of each connection; and a pool of memory for the next messages.
+  const int64_t bound = kClients * (kStreamBytes + 4 * kMessageBytes) + 128 * kMiB;
+  EXPECT_LT((*server)->ResidentBytes() - before, bound) << last << " messages";
+  // They were not simply refused.
+  EXPECT_GE(last, kClients);
+  EXPECT_LT(last * kMessageBytes, 2 * bound);
+  normalize_small();
+}
+
+}  // namespace
+}  // namespace normd::testing
