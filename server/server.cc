@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/memory_budget.h"
 #include "core/base/parallel.h"
 #include "core/base/status_macros.h"
 #include "core/registry/state_registry.h"
@@ -123,9 +124,11 @@ class RunningServer final : public Server {
                 void (*on_fatal)(const absl::Status&))
       : options_(options),
         store_(std::move(store)),
-        hub_(options.watch_pending_states_max),
+        memory_(options.memory_bytes_max - StoreMemoryBytes(options)),
+        hub_(options.watch_pending_states_max, &memory_),
         observer_(&hub_, on_fatal),
         registry_({.cache_bytes_max = options.cache_bytes,
+                   .memory = &memory_,
                    .loader_threads = static_cast<int>(options.loader_threads),
                    .write_shards = static_cast<int>(options.write_shards),
                    .write = {.pending_updates_max = options.write_queue_updates_max,
@@ -152,7 +155,7 @@ class RunningServer final : public Server {
             &streams_),
         state_service_({.page_size_max = options.page_size_max,
                         .watch_pending_states_max = options.watch_pending_states_max},
-                       &registry_, clock, &hub_, &watches_) {}
+                       &registry_, &memory_, clock, &hub_, &watches_) {}
 
   ~RunningServer() override { Drain(); }
 
@@ -237,6 +240,7 @@ class RunningServer final : public Server {
 
   // In the order of use: what is below uses what is above.
   std::unique_ptr<StateStore> store_;
+  MemoryBudget memory_;
   WatchHub hub_;
   Observer observer_;
   StateRegistry registry_;
