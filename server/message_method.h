@@ -12,8 +12,10 @@
 #include <functional>
 
 #include "core/base/limits.h"
+#include "core/base/memory_budget.h"
 #include "server/call_set.h"
 #include "server/completion_queues.h"
+#include "server/memory_waiters.h"
 #include "server/message_handler.h"
 
 namespace normd {
@@ -33,6 +35,7 @@ struct UnaryMethod {
                      grpc::ServerCompletionQueue*, void* tag)>
       request;
   MessageHandler* handler = nullptr;
+  MemoryBudget* memory = nullptr;
 };
 
 // A method whose calls are streams of requests, each with a response.
@@ -44,12 +47,15 @@ struct StreamMethod {
   MessageHandler* handler = nullptr;
   StreamLimits limits;
   CallSet* streams = nullptr;
+  MemoryWaiters* memory = nullptr;
 };
 
 // Waits on a queue for a call of `method`, serves it and waits for the next at the same time, until
 // the server is shut down. `method` outlives the queues. A request that is refused ends a unary
 // call with the error's status; a stream answers it in-band and lives on, unless the error is the
-// server's (EndsStream): that ends it after the responses before it.
+// server's (EndsStream): that ends it after the responses before it. Requests and responses are
+// counted in the memory of their kind of call: without room a unary call is refused
+// (LIMIT_REACHED), and a stream is not read until there is some.
 void ServeUnaryCalls(const UnaryMethod& method, CompletionQueues* queues, size_t index);
 void ServeStreams(const StreamMethod& method, CompletionQueues* queues, size_t index);
 

@@ -14,10 +14,14 @@
 namespace normd {
 namespace {
 
-class MessageStream final : public LongCall, public std::enable_shared_from_this<MessageStream> {
+class MessageStream final : public LongCall,
+                            public MemoryWaiters::Waiter,
+                            public std::enable_shared_from_this<MessageStream> {
  public:
   MessageStream(const StreamMethod& method, CompletionQueues* queues, size_t index)
-      : method_(method), queue_(queues, index) {}
+      : method_(method),
+        queue_(queues, index),
+        memory_(method.memory->budget(), MemoryUse::kStreams) {}
 
   void Request() {
     // gRPC's hold, until the stream has finished and nothing of it is on the queue.
@@ -28,6 +32,12 @@ class MessageStream final : public LongCall, public std::enable_shared_from_this
   void Drain() override {
     absl::MutexLock lock(&mutex_);
     draining_ = true;
+    Advance();
+  }
+
+  void OnRoom() override {
+    absl::MutexLock lock(&mutex_);
+    awaits_room_ = false;
     Advance();
   }
 
@@ -65,10 +75,17 @@ class MessageStream final : public LongCall, public std::enable_shared_from_this
     ~Event() ABSL_UNLOCK_FUNCTION() {
       const bool ends = stream_->finished_ && !stream_->finishing_ && !stream_->reading_ &&
                         !stream_->writing_ && !stream_->awaits_turn_;
+      if (ends) {
+        stream_->slots_.clear();
+        stream_->memory_.Resize(0);
+      }
       stream_->mutex_.Unlock();
-      if (!ends) return;
-      stream_->method_.streams->Remove(stream_);
-      stream_->self_.reset();
+      MemoryWaiters* const memory = stream_->method_.memory;
+      if (ends) {
+        stream_->method_.streams->Remove(stream_);
+        stream_->self_.reset();
+      }
+      memory->OnReleased();
     }
 
     Event(const Event&) = delete;
@@ -102,8 +119,7 @@ class MessageStream final : public LongCall, public std::enable_shared_from_this
       // A message that comes while draining is not acknowledged: its client sends it again.
       if (ok && !draining_ && !ending_ && !finished_) {
         Slot& slot = slots_.emplace_back();
-        slot.bytes = static_cast<int64_t>(read_buffer_.Length());
-        bytes_ += slot.bytes;
+        Count(slot, read_buffer_);
         next_.Swap(&read_buffer_);
         has_next_ = true;
         handles = accepted_;
@@ -161,9 +177,7 @@ class MessageStream final : public LongCall, public std::enable_shared_from_this
       ending_ = true;
     }
     // The request has been let go.
-    bytes_ -= slot.bytes;
-    slot.bytes = static_cast<int64_t>(response.Length());
-    bytes_ += slot.bytes;
+    Count(slot, response);
     slot.response.Swap(&response);
     Advance();
   }
@@ -171,7 +185,7 @@ class MessageStream final : public LongCall, public std::enable_shared_from_this
   void OnWrite(bool ok) {
     Event event(this);
     writing_ = false;
-    bytes_ -= slots_.front().bytes;
+    Count(slots_.front(), grpc::ByteBuffer());
     slots_.pop_front();
     ++first_id_;
     if (!ok) FinishOnce(grpc::Status::CANCELLED);
@@ -183,12 +197,28 @@ class MessageStream final : public LongCall, public std::enable_shared_from_this
     finishing_ = false;
   }
 
+  // Counts `bytes` as what the slot holds.
+  void Count(Slot& slot, const grpc::ByteBuffer& bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto length = static_cast<int64_t>(bytes.Length());
+    bytes_ += length - slot.bytes;
+    slot.bytes = length;
+    memory_.Resize(bytes_);
+  }
+
+  // Whether another message may be in hand.
+  bool HasRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (static_cast<int64_t>(slots_.size()) >= method_.limits.messages_max ||
+        bytes_ >= method_.limits.bytes_max || awaits_room_) {
+      return false;
+    }
+    awaits_room_ = !method_.memory->HasRoomOrWait(weak_from_this());
+    return !awaits_room_;
+  }
+
   // Starts whatever can be started.
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (finished_) return;
-    if (!reading_ && !has_next_ && !half_closed_ && !draining_ && !ending_ &&
-        static_cast<int64_t>(slots_.size()) < method_.limits.messages_max &&
-        bytes_ < method_.limits.bytes_max) {
+    if (!reading_ && !has_next_ && !half_closed_ && !draining_ && !ending_ && HasRoom()) {
       reading_ = true;
       stream_.Read(&read_buffer_, &on_read_);
     }
@@ -238,10 +268,12 @@ class MessageStream final : public LongCall, public std::enable_shared_from_this
   grpc::ByteBuffer read_buffer_;  // gRPC's while reading_
   grpc::ByteBuffer next_ ABSL_GUARDED_BY(mutex_);
   std::deque<Slot> slots_ ABSL_GUARDED_BY(mutex_);
-  int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;   // of slots_.front()
-  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;      // of all slots
-  bool has_next_ ABSL_GUARDED_BY(mutex_) = false;  // next_ belongs to slots_.back()
-  bool accepted_ ABSL_GUARDED_BY(mutex_) = true;   // the last one handled has its place
+  int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;      // of slots_.front()
+  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;         // of all slots
+  MemoryReservation memory_ ABSL_GUARDED_BY(mutex_);  // as bytes_
+  bool awaits_room_ ABSL_GUARDED_BY(mutex_) = false;  // OnRoom is to come
+  bool has_next_ ABSL_GUARDED_BY(mutex_) = false;     // next_ belongs to slots_.back()
+  bool accepted_ ABSL_GUARDED_BY(mutex_) = true;      // the last one handled has its place
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // An answer ends the stream. No message behind it may be handled: were it applied, the producer's

@@ -11,7 +11,7 @@ namespace {
 class UnaryCall final : public MessageCall, public std::enable_shared_from_this<UnaryCall> {
  public:
   UnaryCall(const UnaryMethod& method, CompletionQueues* queues, size_t index)
-      : method_(method), queue_(queues, index) {}
+      : method_(method), queue_(queues, index), memory_(method.memory, MemoryUse::kCalls) {}
 
   void Request() {
     // gRPC's hold, until the call has finished.
@@ -22,6 +22,7 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
   void Accepted() override {}
 
   void Done(const absl::Status& status, grpc::ByteBuffer response) override {
+    memory_.Resize(static_cast<int64_t>(response.Length()));
     if (status.ok()) {
       writer_.Finish(response, grpc::Status::OK, &on_finish_);
     } else {
@@ -36,6 +37,10 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
       return;
     }
     ServeUnaryCalls(method_, queue_.queues(), queue_.index());
+    if (!memory_.TryResize(static_cast<int64_t>(request_.Length()))) {
+      Done(method_.memory->NoRoom(MemoryUse::kCalls), grpc::ByteBuffer());
+      return;
+    }
     method_.handler->Handle(std::move(request_), shared_from_this());
   }
 
@@ -43,6 +48,7 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
 
   const UnaryMethod& method_;
   const CompletionQueues::User queue_;
+  MemoryReservation memory_;
   std::shared_ptr<UnaryCall> self_;
   grpc::ServerContext context_;
   grpc::ByteBuffer request_;

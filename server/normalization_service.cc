@@ -11,7 +11,8 @@ constexpr int kUnaryCallsAwaited = 8;
 }  // namespace
 
 NormalizationService::NormalizationService(const Handlers& handlers,
-                                           const StreamLimits& stream_limits, CallSet* streams) {
+                                           const StreamLimits& stream_limits, CallSet* streams,
+                                           MemoryWaiters* memory) {
   // `request` is the generated service's Request<Method>.
   const auto add_unary = [&](auto request, MessageHandler* handler) {
     unary_methods_.push_back(
@@ -19,7 +20,8 @@ NormalizationService::NormalizationService(const Handlers& handlers,
              [this, request](auto* context, auto* bytes, auto* writer, auto* queue, void* tag) {
                (service_.*request)(context, bytes, writer, queue, queue, tag);
              },
-         .handler = handler});
+         .handler = handler,
+         .memory = memory->budget()});
   };
   const auto add_stream = [&](auto request, MessageHandler* handler) {
     stream_methods_.push_back(
@@ -28,7 +30,8 @@ NormalizationService::NormalizationService(const Handlers& handlers,
                         void* tag) { (service_.*request)(context, stream, queue, queue, tag); },
          .handler = handler,
          .limits = stream_limits,
-         .streams = streams});
+         .streams = streams,
+         .memory = memory});
   };
   add_unary(&AsyncService::RequestTrain, handlers.train);
   add_unary(&AsyncService::RequestNormalize, handlers.normalize);

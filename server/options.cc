@@ -198,6 +198,9 @@ void AddFlags(Parser& parser, ServerOptions& options) {
                   "Queues, with a thread each, that serve the data methods; by default one a core");
 
   parser.Group("Limits");
+  parser.AddBytes("--memory-bytes-max", options.memory_bytes_max, kMemoryBytesMin, kBytesMax,
+                  "Memory for everything: the store's buffers, states, changes, requests and "
+                  "answers, watches; each has its share");
   parser.AddBytes(
       "--message-bytes-max", options.message_bytes_max, kMessageBytesMin, kMessageBytesMax,
       "Largest request; one above it is refused with MESSAGE_TOO_LARGE, one above twice "
@@ -217,6 +220,20 @@ void AddFlags(Parser& parser, ServerOptions& options) {
                   "States on one page of ListStates");
 }
 
+// Throws when flags that are right alone do not go together.
+void CheckTogether(const ServerOptions& options) {
+  const int64_t store_bytes = StoreMemoryBytes(options);
+  if (options.memory_bytes_max - store_bytes < kMemoryBytesMin) {
+    throw CLI::ValidationError(
+        "--memory-bytes-max",
+        absl::StrCat("'", FormatBytes(options.memory_bytes_max), "' is less than ",
+                     FormatBytes(store_bytes + kMemoryBytesMin), ": the store takes ",
+                     FormatBytes(store_bytes), " (", kStoreWriteBuffers,
+                     " times --store-write-buffer-bytes, and --store-cache-bytes) and must leave ",
+                     FormatBytes(kMemoryBytesMin)));
+  }
+}
+
 }  // namespace
 
 int64_t DefaultComputeThreads() {
@@ -227,12 +244,18 @@ int64_t DefaultCompletionQueues() {
   return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kCompletionQueuesMax);
 }
 
+int64_t StoreMemoryBytes(const ServerOptions& options) {
+  if (options.store == ServerOptions::Store::kMemory) return 0;
+  return kStoreWriteBuffers * options.store_write_buffer_bytes + options.store_cache_bytes;
+}
+
 std::variant<ServerOptions, ExitNow> ParseOptions(int argc, const char* const* argv) {
   ServerOptions options;
   Parser parser;
   AddFlags(parser, options);
   try {
     parser.app().parse(argc, argv);
+    CheckTogether(options);
   } catch (const CLI::ParseError& error) {
     return ExitNow{parser.app().exit(error) == 0 ? 0 : kExitUsage};
   }

@@ -38,6 +38,7 @@ struct ServerOptions {
   int64_t compute_threads = DefaultComputeThreads();
   int64_t completion_queues = DefaultCompletionQueues();
 
+  int64_t memory_bytes_max = kDefaultMemoryBytes;
   int64_t message_bytes_max = kDefaultMessageBytes;
   int64_t streams_max = kDefaultStreams;
   int64_t stream_messages_max = kDefaultStreamMessages;
@@ -50,6 +51,10 @@ struct ServerOptions {
   absl::Duration producer_age_max = kDefaultProducerAge;
   absl::Duration drain_timeout = kDefaultDrainTimeout;
 };
+
+// What the store takes of memory_bytes_max: its buffers and its cache. The memory store takes
+// nothing; its records are not counted.
+int64_t StoreMemoryBytes(const ServerOptions& options);
 
 // The process is to end now with this code, its text having been printed: --help, --version, or a
 // usage error (code kExitUsage).

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/memory_budget.h"
 #include "core/base/parallel.h"
 #include "core/base/status_macros.h"
 #include "core/registry/state_registry.h"
@@ -29,6 +31,7 @@
 #include "server/completion_queues.h"
 #include "server/data_call.h"
 #include "server/log.h"
+#include "server/memory_waiters.h"
 #include "server/normalization_service.h"
 #include "server/normalize_handler.h"
 #include "server/state_service.h"
@@ -125,9 +128,11 @@ class RunningServer final : public Server {
                 void (*on_fatal)(const absl::Status&))
       : options_(options),
         store_(std::move(store)),
-        hub_(options.watch_pending_states_max),
+        memory_(options.memory_bytes_max - StoreMemoryBytes(options)),
+        hub_(options.watch_pending_states_max, &memory_),
         observer_(&hub_, on_fatal),
         registry_({.cache_bytes_max = options.cache_bytes,
+                   .memory = &memory_,
                    .loader_threads = static_cast<int>(options.loader_threads),
                    .write_shards = static_cast<int>(options.write_shards),
                    .write = {.pending_updates_max = options.write_queue_updates_max,
@@ -136,7 +141,8 @@ class RunningServer final : public Server {
         streams_(options.streams_max),
         watches_(options.watches_max),
         runner_(MakeParallelRunner(static_cast<int>(options.compute_threads))),
-        buffers_(BufferPool::Create(kIdleBufferBytesMax)),
+        buffers_(BufferPool::Create(
+            std::min(kIdleBufferBytesMax, memory_.share(MemoryUse::kStreams) / 8))),
         data_context_({.registry = &registry_,
                        .runner = runner_.get(),
                        .buffers = buffers_.get(),
@@ -153,10 +159,10 @@ class RunningServer final : public Server {
              .backward = &backward_,
              .apply_gradients = &apply_gradients_},
             {.messages_max = options.stream_messages_max, .bytes_max = options.stream_bytes_max},
-            &streams_),
+            &streams_, &memory_waiters_),
         state_service_({.page_size_max = options.page_size_max,
                         .watch_pending_states_max = options.watch_pending_states_max},
-                       &registry_, clock, &hub_, &watches_) {}
+                       &registry_, &memory_, clock, &hub_, &watches_) {}
 
   ~RunningServer() override { Drain(); }
 
@@ -245,6 +251,8 @@ class RunningServer final : public Server {
 
   // In the order of use: what is below uses what is above.
   std::unique_ptr<StateStore> store_;
+  MemoryBudget memory_;
+  MemoryWaiters memory_waiters_{&memory_};
   WatchHub hub_;
   Observer observer_;
   StateRegistry registry_;

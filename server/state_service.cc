@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/base/names.h"
 #include "core/base/status_macros.h"
+#include "server/control_call.h"
 #include "server/convert.h"
 #include "server/convert_config.h"
 #include "server/grpc_status.h"
@@ -37,8 +38,8 @@ Edit EditExisting(const std::string& name, const std::string& etag, F edit) {
 // One control method's change, and its answer.
 class ControlChange final : public StateChange {
  public:
-  ControlChange(Edit edit, std::string name, grpc::ServerUnaryReactor* reactor, v1::State* response)
-      : edit_(std::move(edit)), name_(std::move(name)), reactor_(reactor), response_(response) {}
+  ControlChange(Edit edit, std::string name, ControlCall* call, v1::State* response)
+      : edit_(std::move(edit)), name_(std::move(name)), call_(call), response_(response) {}
 
   absl::Status Apply(StateDraft& draft, absl::Time now) override { return edit_(draft, now); }
 
@@ -49,16 +50,17 @@ class ControlChange final : public StateChange {
         // Deleted by a change that came right after this one.
         result = StateNotFound(name_);
       } else {
+        call_->AddAnswer(published->MemoryBytes());
         StateToWire(*published, /*full=*/true, *response_);
       }
     }
-    reactor_->Finish(ToGrpcStatus(result));
+    call_->Finish(ToGrpcStatus(result));
   }
 
  private:
   Edit edit_;
   const std::string name_;
-  grpc::ServerUnaryReactor* const reactor_;
+  ControlCall* const call_;
   v1::State* const response_;
 };
 
@@ -93,11 +95,16 @@ absl::StatusOr<NormState> NewState(const v1::State& wire, absl::Time now) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* StateService::Change(grpc::CallbackServerContext* context,
+ControlCall* StateService::NewCall(const google::protobuf::Message& request) const {
+  return new ControlCall(memory_, static_cast<int64_t>(request.ByteSizeLong()));
+}
+
+grpc::ServerUnaryReactor* StateService::Change(const google::protobuf::Message& request,
                                                const std::string& name, Edit edit,
                                                v1::State* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  auto change = std::make_unique<ControlChange>(std::move(edit), name, reactor, response);
+  ControlCall* const call = NewCall(request);
+  if (!call->has_room()) return Refuse(call, memory_->NoRoom(MemoryUse::kCalls));
+  auto change = std::make_unique<ControlChange>(std::move(edit), name, call, response);
   registry_->Acquire(
       name, [this, change = std::move(change)](absl::StatusOr<StateHandle> handle) mutable {
         if (handle.ok()) {
@@ -106,7 +113,7 @@ grpc::ServerUnaryReactor* StateService::Change(grpc::CallbackServerContext* cont
           change->OnDone(handle.status(), nullptr);
         }
       });
-  return reactor;
+  return call;
 }
 
 grpc::ServerUnaryReactor* StateService::CreateState(grpc::CallbackServerContext* context,
@@ -129,69 +136,80 @@ grpc::ServerUnaryReactor* StateService::CreateState(grpc::CallbackServerContext*
     draft.Create(std::move(state));
     return absl::OkStatus();
   };
-  return Change(context, request->state().name(), std::move(create), response);
+  return Change(*request, request->state().name(), std::move(create), response);
 }
 
-grpc::ServerUnaryReactor* StateService::GetState(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::GetState(grpc::CallbackServerContext* /*context*/,
                                                  const v1::GetStateRequest* request,
                                                  v1::State* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  ControlCall* const call = NewCall(*request);
+  if (!call->has_room()) return Refuse(call, memory_->NoRoom(MemoryUse::kCalls));
   const absl::StatusOr<bool> full = IsFullView(request->view(), /*unspecified_is_full=*/true);
-  if (!full.ok()) return Refuse(reactor, full.status());
-  registry_->Acquire(
-      request->name(), [reactor, full = *full, response](absl::StatusOr<StateHandle> handle) {
-        absl::Status status = handle.status();
-        if (status.ok()) {
-          if (const std::shared_ptr<const NormState> state = handle->Get(); state != nullptr) {
-            StateToWire(*state, full, *response);
-          } else {
-            status = StateNotFound(handle->name());
-          }
-        }
-        reactor->Finish(ToGrpcStatus(status));
-      });
-  return reactor;
+  if (!full.ok()) return Refuse(call, full.status());
+  registry_->Acquire(request->name(),
+                     [this, call, full = *full, response](absl::StatusOr<StateHandle> handle) {
+                       absl::Status status = handle.status();
+                       if (status.ok()) {
+                         const std::shared_ptr<const NormState> state = handle->Get();
+                         if (state == nullptr) {
+                           status = StateNotFound(handle->name());
+                         } else if (!call->TryAddAnswer(full ? state->MemoryBytes() : 0)) {
+                           status = memory_->NoRoom(MemoryUse::kCalls);
+                         } else {
+                           StateToWire(*state, full, *response);
+                         }
+                       }
+                       call->Finish(ToGrpcStatus(status));
+                     });
+  return call;
 }
 
-grpc::ServerUnaryReactor* StateService::ListStates(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::ListStates(grpc::CallbackServerContext* /*context*/,
                                                    const v1::ListStatesRequest* request,
                                                    v1::ListStatesResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  ControlCall* const call = NewCall(*request);
+  if (!call->has_room()) return Refuse(call, memory_->NoRoom(MemoryUse::kCalls));
   const absl::StatusOr<bool> full = IsFullView(request->view(), /*unspecified_is_full=*/false);
-  if (!full.ok()) return Refuse(reactor, full.status());
+  if (!full.ok()) return Refuse(call, full.status());
   if (absl::Status status = CheckStateNamePrefix(request->prefix()); !status.ok()) {
-    return Refuse(reactor, status);
+    return Refuse(call, status);
   }
   if (request->page_size() < 0) {
-    return Refuse(reactor,
+    return Refuse(call,
                   MakeError(Reason::kPageSizeInvalid,
                             absl::StrCat("page_size is ", request->page_size(), ", expected >= 0"),
                             {{"field", "page_size"}}));
   }
   const absl::StatusOr<std::string> after =
       PageTokenFromWire(request->prefix(), request->page_token());
-  if (!after.ok()) return Refuse(reactor, after.status());
+  if (!after.ok()) return Refuse(call, after.status());
   const int64_t page_size = std::min<int64_t>(
       request->page_size() == 0 ? kDefaultPageSize : request->page_size(), options_.page_size_max);
   registry_->List(request->prefix(), *after, page_size,
-                  [reactor, response, full = *full,
+                  [this, call, response, full = *full,
                    prefix = request->prefix()](absl::StatusOr<StatePage> page) {
-                    if (page.ok()) {
+                    absl::Status status = page.status();
+                    if (status.ok()) {
+                      // One page a loader thread is made at a time, room or not.
                       for (const auto& state : page->states) {
                         StateToWire(*state, full, *response->add_states());
                       }
                       for (const std::string& name : page->damaged) response->add_damaged(name);
                       response->set_next_page_token(PageTokenToWire(prefix, page->next_after));
+                      if (!call->TryAddAnswer(static_cast<int64_t>(response->SpaceUsedLong()))) {
+                        status = memory_->NoRoom(MemoryUse::kCalls);
+                        response->Clear();
+                      }
                     }
-                    reactor->Finish(ToGrpcStatus(page.status()));
+                    call->Finish(ToGrpcStatus(status));
                   });
-  return reactor;
+  return call;
 }
 
-grpc::ServerUnaryReactor* StateService::UpdateState(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::UpdateState(grpc::CallbackServerContext* /*context*/,
                                                     const v1::UpdateStateRequest* request,
                                                     v1::State* response) {
-  return Change(context, request->state().name(),
+  return Change(*request, request->state().name(),
                 EditExisting(request->state().name(), request->etag(),
                              [request](const NormState& state, StateDraft& draft) -> absl::Status {
                                NORMD_ASSIGN_OR_RETURN(
@@ -203,10 +221,10 @@ grpc::ServerUnaryReactor* StateService::UpdateState(grpc::CallbackServerContext*
                 response);
 }
 
-grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext* /*context*/,
                                                     const v1::DeleteStateRequest* request,
                                                     google::protobuf::Empty* /*response*/) {
-  return Change(context, request->name(),
+  return Change(*request, request->name(),
                 EditExisting(request->name(), request->etag(),
                              [](const NormState&, StateDraft& draft) {
                                draft.Delete();
@@ -232,7 +250,7 @@ grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContex
                   Prefixed(parameters.status(), absl::StrCat("state '", request->name(), "': ")));
   }
   return Change(
-      context, request->name(),
+      *request, request->name(),
       EditExisting(request->name(), request->etag(),
                    [request, parameters = *std::move(parameters)](
                        const NormState& state, StateDraft& draft) mutable -> absl::Status {
@@ -244,9 +262,9 @@ grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContex
 }
 
 grpc::ServerUnaryReactor* StateService::ResetRunningStats(
-    grpc::CallbackServerContext* context, const v1::ResetRunningStatsRequest* request,
+    grpc::CallbackServerContext* /*context*/, const v1::ResetRunningStatsRequest* request,
     v1::State* response) {
-  return Change(context, request->name(),
+  return Change(*request, request->name(),
                 EditExisting(request->name(), /*etag=*/"",
                              [](const NormState&, StateDraft& draft) {
                                return draft.Mutable().ResetRunningStats();
@@ -254,17 +272,17 @@ grpc::ServerUnaryReactor* StateService::ResetRunningStats(
                 response);
 }
 
-grpc::ServerUnaryReactor* StateService::FreezeState(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::FreezeState(grpc::CallbackServerContext* /*context*/,
                                                     const v1::FreezeStateRequest* request,
                                                     v1::State* response) {
-  return Change(context, request->name(), SetFrozen(request->name(), request->etag(), true),
+  return Change(*request, request->name(), SetFrozen(request->name(), request->etag(), true),
                 response);
 }
 
-grpc::ServerUnaryReactor* StateService::UnfreezeState(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::UnfreezeState(grpc::CallbackServerContext* /*context*/,
                                                       const v1::UnfreezeStateRequest* request,
                                                       v1::State* response) {
-  return Change(context, request->name(), SetFrozen(request->name(), request->etag(), false),
+  return Change(*request, request->name(), SetFrozen(request->name(), request->etag(), false),
                 response);
 }
 
@@ -279,7 +297,7 @@ grpc::ServerUnaryReactor* StateService::BeginCalibration(grpc::CallbackServerCon
     return Refuse(context->DefaultReactor(),
                   Prefixed(method.status(), absl::StrCat("state '", request->name(), "': ")));
   }
-  return Change(context, request->name(),
+  return Change(*request, request->name(),
                 EditExisting(request->name(), request->etag(),
                              [method = *method](const NormState&, StateDraft& draft) {
                                return draft.Mutable().BeginCalibration(method);
@@ -288,9 +306,9 @@ grpc::ServerUnaryReactor* StateService::BeginCalibration(grpc::CallbackServerCon
 }
 
 grpc::ServerUnaryReactor* StateService::CommitCalibration(
-    grpc::CallbackServerContext* context, const v1::CommitCalibrationRequest* request,
+    grpc::CallbackServerContext* /*context*/, const v1::CommitCalibrationRequest* request,
     v1::State* response) {
-  return Change(context, request->name(),
+  return Change(*request, request->name(),
                 EditExisting(request->name(), /*etag=*/"",
                              [](const NormState&, StateDraft& draft) {
                                return draft.Mutable().CommitCalibration();
@@ -298,10 +316,10 @@ grpc::ServerUnaryReactor* StateService::CommitCalibration(
                 response);
 }
 
-grpc::ServerUnaryReactor* StateService::AbortCalibration(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::AbortCalibration(grpc::CallbackServerContext* /*context*/,
                                                          const v1::AbortCalibrationRequest* request,
                                                          v1::State* response) {
-  return Change(context, request->name(),
+  return Change(*request, request->name(),
                 EditExisting(request->name(), /*etag=*/"",
                              [](const NormState&, StateDraft& draft) {
                                return draft.Mutable().AbortCalibration();

@@ -9,9 +9,11 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "core/base/memory_budget.h"
 #include "core/registry/state_registry.h"
 #include "normd/v1/state_service.grpc.pb.h"
 #include "server/call_set.h"
+#include "server/control_call.h"
 #include "server/watch_hub.h"
 
 namespace normd {
@@ -25,9 +27,14 @@ class StateService final : public v1::StateService::CallbackService {
   };
 
   // Everything passed in outlives the service.
-  StateService(const Options& options, StateRegistry* registry, const Clock* clock, WatchHub* hub,
-               CallSet* watches)
-      : options_(options), registry_(registry), clock_(clock), hub_(hub), watches_(watches) {}
+  StateService(const Options& options, StateRegistry* registry, MemoryBudget* memory,
+               const Clock* clock, WatchHub* hub, CallSet* watches)
+      : options_(options),
+        registry_(registry),
+        memory_(memory),
+        clock_(clock),
+        hub_(hub),
+        watches_(watches) {}
 
   grpc::ServerUnaryReactor* CreateState(grpc::CallbackServerContext* context,
                                         const v1::CreateStateRequest* request,
@@ -72,13 +79,17 @@ class StateService final : public v1::StateService::CallbackService {
   // Edits a draft, or refuses to and leaves it alone; see StateChange::Apply.
   using Edit = absl::AnyInvocable<absl::Status(StateDraft&, absl::Time)>;
 
-  // Makes `edit` of the state `name` and answers with the state, or with nothing when `response` is
-  // null.
-  grpc::ServerUnaryReactor* Change(grpc::CallbackServerContext* context, const std::string& name,
-                                   Edit edit, v1::State* response);
+  // The server's end of a call with `request`, owned by gRPC.
+  ControlCall* NewCall(const google::protobuf::Message& request) const;
+
+  // Makes `edit` of the state `name` for `request` and answers with the state, or with nothing when
+  // `response` is null.
+  grpc::ServerUnaryReactor* Change(const google::protobuf::Message& request,
+                                   const std::string& name, Edit edit, v1::State* response);
 
   const Options options_;
   StateRegistry* const registry_;
+  MemoryBudget* const memory_;
   const Clock* const clock_;
   WatchHub* const hub_;
   CallSet* const watches_;

@@ -6,6 +6,15 @@
 #include "absl/strings/match.h"
 
 namespace normd {
+namespace {
+
+// About how many bytes of memory an event takes that waits: its name twice, and what is around.
+int64_t EventBytes(absl::string_view name) {
+  constexpr int64_t kBytesBesideNames = 256;
+  return kBytesBesideNames + 2 * static_cast<int64_t>(name.size());
+}
+
+}  // namespace
 
 void PendingEvents::Put(StateEvent event) {
   const auto it = newest_.find(event.name);
@@ -13,7 +22,13 @@ void PendingEvents::Put(StateEvent event) {
     it->second = std::move(event);
     return;
   }
-  if (static_cast<int64_t>(order_.size()) >= states_max_) MarkMissed();
+  const int64_t bytes = EventBytes(event.name);
+  if (static_cast<int64_t>(order_.size()) >= states_max_ ||
+      !memory_.TryResize(memory_.bytes() + bytes)) {
+    MarkMissed();
+    // No room even so: others have it all. That something was missed tells of this event too.
+    if (!memory_.TryResize(bytes)) return;
+  }
   order_.push_back(event.name);
   newest_.emplace(order_.back(), std::move(event));
 }
@@ -21,6 +36,7 @@ void PendingEvents::Put(StateEvent event) {
 void PendingEvents::MarkMissed() {
   order_.clear();
   newest_.clear();
+  memory_.Resize(0);
   missed_ = true;
 }
 
@@ -30,12 +46,13 @@ bool PendingEvents::Take(StateEvent& event, bool* missed) {
   if (order_.empty()) return false;
   auto node = newest_.extract(order_.front());
   order_.pop_front();
+  memory_.Resize(memory_.bytes() - EventBytes(node.key()));
   event = std::move(node.mapped());
   return true;
 }
 
-WatchHub::WatchHub(int64_t pending_states_max)
-    : pending_(pending_states_max), thread_([this] { Run(); }) {}
+WatchHub::WatchHub(int64_t pending_states_max, MemoryBudget* memory)
+    : memory_(memory), pending_(pending_states_max, memory), thread_([this] { Run(); }) {}
 
 WatchHub::~WatchHub() {
   {

@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/limits.h"
+#include "core/base/memory_budget.h"
 #include "core/state/norm_state.h"
 
 namespace normd {
@@ -32,10 +33,13 @@ struct StateEvent {
 };
 
 // Events that wait for one reader: one a state, the newest, in the order in which the states first
-// changed; when too many states wait, none but the news that some were missed. A value.
+// changed; when too many states wait, or the watches' memory is full, none but the news that some
+// were missed. Movable; thread-compatible.
 class PendingEvents {
  public:
-  explicit PendingEvents(int64_t states_max) : states_max_(states_max) {}
+  // `memory` outlives the events.
+  PendingEvents(int64_t states_max, MemoryBudget* memory)
+      : states_max_(states_max), memory_(memory, MemoryUse::kWatches) {}
 
   void Put(StateEvent event);
   // Drops what waits: the reader is to be told that it missed events.
@@ -48,6 +52,7 @@ class PendingEvents {
   const int64_t states_max_;
   std::deque<std::string> order_;
   absl::flat_hash_map<std::string, StateEvent> newest_;
+  MemoryReservation memory_;  // of all that wait
   bool missed_ = false;
 };
 
@@ -57,7 +62,8 @@ class WatchHub {
  public:
   using Sink = std::function<void(const StateEvent* event)>;  // null: events were missed
 
-  explicit WatchHub(int64_t pending_states_max);
+  // `memory` outlives the hub and the events that wait for its watchers.
+  WatchHub(int64_t pending_states_max, MemoryBudget* memory);
   ~WatchHub();
 
   WatchHub(const WatchHub&) = delete;
@@ -68,6 +74,9 @@ class WatchHub {
   int64_t Subscribe(absl::string_view prefix, Sink sink);
   // REQUIRES: not called by a sink.
   void Unsubscribe(int64_t subscription);
+
+  // What counts the events that wait for a watcher.
+  MemoryBudget* memory() const { return memory_; }
 
   // A change of a state; see RegistryObserver::OnPublished. A state that was made and deleted in
   // one commit has neither value, and nobody is told of it.
@@ -82,6 +91,8 @@ class WatchHub {
   };
 
   void Run();
+
+  MemoryBudget* const memory_;
 
   // How many watch; lets Publish return at once when nobody does.
   std::atomic<int64_t> subscription_count_ = 0;

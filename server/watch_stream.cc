@@ -18,7 +18,7 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchStatesRespons
                           public std::enable_shared_from_this<WatchStream> {
  public:
   WatchStream(WatchHub* hub, int64_t pending_states_max, CallSet* calls)
-      : hub_(hub), calls_(calls), pending_(pending_states_max) {}
+      : hub_(hub), calls_(calls), pending_(pending_states_max, hub->memory()) {}
 
   void Start(absl::string_view prefix) {
     // gRPC's hold; OnDone lets it go.

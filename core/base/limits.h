@@ -43,6 +43,9 @@ inline constexpr int64_t kControlMessageBytesMax = 64 * kMiB;
 inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
 inline constexpr int64_t kDefaultStoreCacheBytes = 64 * kMiB;
 inline constexpr int64_t kStoreWriteBufferBytesMin = kMiB;
+inline constexpr int64_t kStoreWriteBuffers = 3;
+// Revisions that are remembered, 24 bytes each, to spare commits a read; a power of two.
+inline constexpr int64_t kStoreKnownRevisions = int64_t{1} << 18;
 // Room that a commit leaves on the disk, for RocksDB to move its buffers to tables.
 inline constexpr int64_t kDefaultStoreReservedBytes = 256 * kMiB;
 
@@ -71,6 +74,22 @@ inline constexpr int64_t kLoaderThreadsMax = 64;
 inline constexpr int64_t kComputeThreadsMax = 256;
 inline constexpr int64_t kCompletionQueuesMax = 256;
 
+// Memory. What the store does not take of it is dealt out in parts. A use never has another's part:
+// the cache alone takes what others leave, and gives it back when they come for it.
+inline constexpr int64_t kDefaultMemoryBytes = 4 * kGiB;
+// What the store must leave.
+inline constexpr int64_t kMemoryBytesMin = 32 * kMiB;
+inline constexpr int64_t kMemoryParts = 32;
+inline constexpr int64_t kCacheMemoryParts = 6;
+inline constexpr int64_t kWritesMemoryParts = 8;
+inline constexpr int64_t kStreamsMemoryParts = 12;
+inline constexpr int64_t kCallsMemoryParts = 4;
+inline constexpr int64_t kWatchesMemoryParts = 1;
+// Left empty by the cache, so that it need not give way to every message.
+inline constexpr int64_t kSpareMemoryParts = 1;
+// A changed state waits as a draft; its commit holds its record and the store's copy of that.
+inline constexpr int64_t kCopiesOfADraft = 3;
+
 // Lists and watches.
 inline constexpr int64_t kDefaultPageSize = 100;
 inline constexpr int64_t kPageSizeMax = 1000;
@@ -93,6 +112,15 @@ static_assert(kControlMessageBytesMax <= kDefaultMessageBytes);
 static_assert(kDefaultMessageBytes <= kDefaultStreamBytes, "a stream holds any message");
 static_assert(kMessageBytesMax * kMessageHardFactor <= kGiB, "gRPC counts messages in int");
 static_assert(kDefaultProducers <= kProducersMax);
+static_assert(kCacheMemoryParts + kWritesMemoryParts + kStreamsMemoryParts + kCallsMemoryParts +
+                      kWatchesMemoryParts + kSpareMemoryParts ==
+                  kMemoryParts,
+              "the memory is dealt out, all of it");
+static_assert(kCopiesOfADraft * kDefaultDirtyBytes <=
+                  (kDefaultMemoryBytes - kStoreWriteBuffers * kDefaultStoreWriteBufferBytes -
+                   kDefaultStoreCacheBytes) /
+                      kMemoryParts * kWritesMemoryParts,
+              "by default the write queue has its own limit");
 static_assert(kDefaultPageSize <= kPageSizeMax);
 
 }  // namespace normd

@@ -1,5 +1,8 @@
 #include "core/registry/state_cache.h"
 
+#include <algorithm>
+#include <bit>
+#include <limits>
 #include <utility>
 
 #include "absl/hash/hash.h"
@@ -18,18 +21,20 @@ int64_t EntryBytes(const StateEntry& entry) {
 
 }  // namespace
 
-StateCache::StateCache(int64_t bytes_max)
-    : shard_bytes_max_(bytes_max / static_cast<int64_t>(kShards)) {}
+StateCache::StateCache(int64_t bytes_max, MemoryBudget* memory)
+    : bytes_max_(bytes_max), memory_(memory) {}
+
+StateCache::~StateCache() { Charge(-bytes()); }
 
 std::shared_ptr<StateEntry> StateCache::Find(absl::string_view name) {
-  Shard& shard = ShardOf(name);
+  Shard& shard = shards_[ShardOf(name)];
   absl::MutexLock lock(&shard.mutex);
   return FindLocked(shard, name);
 }
 
 std::shared_ptr<StateEntry> StateCache::FindOrWait(absl::string_view name, Waiter& waiter,
                                                    bool* must_load) {
-  Shard& shard = ShardOf(name);
+  Shard& shard = shards_[ShardOf(name)];
   absl::MutexLock lock(&shard.mutex);
   *must_load = false;
   if (std::shared_ptr<StateEntry> entry = FindLocked(shard, name); entry != nullptr) return entry;
@@ -41,9 +46,9 @@ std::shared_ptr<StateEntry> StateCache::FindOrWait(absl::string_view name, Waite
 
 void StateCache::Finish(absl::string_view name,
                         absl::StatusOr<std::shared_ptr<StateEntry>> loaded) {
-  Shard& shard = ShardOf(name);
+  const size_t index = ShardOf(name);
+  Shard& shard = shards_[index];
   std::vector<Waiter> waiters;
-  std::vector<std::shared_ptr<StateEntry>> evicted;  // destroyed without the lock
   {
     absl::MutexLock lock(&shard.mutex);
     auto node = shard.loading.extract(name);
@@ -54,62 +59,77 @@ void StateCache::Finish(absl::string_view name,
       const int64_t bytes = EntryBytes(**loaded);
       shard.slots.emplace(key,
                           Slot{.entry = *loaded, .recent = shard.recent.begin(), .bytes = bytes});
-      shard.bytes += bytes;
-      Evict(shard, evicted);
+      Charge(bytes);
     }
   }
+  Shrink(index);
   for (Waiter& waiter : waiters) waiter(loaded);
 }
 
 void StateCache::Recharge(absl::string_view name) {
-  Shard& shard = ShardOf(name);
-  std::vector<std::shared_ptr<StateEntry>> evicted;
-  absl::MutexLock lock(&shard.mutex);
-  const auto it = shard.slots.find(name);
-  if (it == shard.slots.end()) return;
-  const int64_t bytes = EntryBytes(*it->second.entry);
-  shard.bytes += bytes - std::exchange(it->second.bytes, bytes);
-  Evict(shard, evicted);
+  const size_t index = ShardOf(name);
+  Shard& shard = shards_[index];
+  {
+    absl::MutexLock lock(&shard.mutex);
+    const auto it = shard.slots.find(name);
+    if (it == shard.slots.end()) return;
+    const int64_t bytes = EntryBytes(*it->second.entry);
+    Charge(bytes - std::exchange(it->second.bytes, bytes));
+  }
+  Shrink(index);
 }
 
-int64_t StateCache::bytes() const {
-  int64_t bytes = 0;
-  for (const Shard& shard : shards_) {
-    absl::MutexLock lock(&shard.mutex);
-    bytes += shard.bytes;
-  }
-  return bytes;
+void StateCache::GiveWay() {
+  if (!memory_->IsExceeded() || giving_way_.exchange(true)) return;
+  Shrink(gives_way_next_.fetch_add(1) % kShards);
+  giving_way_ = false;
+}
+
+size_t StateCache::ShardOf(absl::string_view name) {
+  static_assert(std::has_single_bit(kShards));
+  // The highest bits: by the lower ones the tables of the shards tell their entries apart.
+  constexpr int kShardBits = std::countr_zero(kShards);
+  return absl::HashOf(name) >> (std::numeric_limits<size_t>::digits - kShardBits);
 }
 
 std::shared_ptr<StateEntry> StateCache::FindLocked(Shard& shard, absl::string_view name) {
   const auto it = shard.slots.find(name);
   if (it == shard.slots.end()) return nullptr;
-  shard.recent.splice(shard.recent.begin(), shard.recent, it->second.recent);
+  it->second.used = true;
   return it->second.entry;
 }
 
-StateCache::Shard& StateCache::ShardOf(absl::string_view name) {
-  return shards_[absl::HashOf(name) % kShards];
+void StateCache::Charge(int64_t bytes) {
+  bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  memory_->Add(MemoryUse::kCache, bytes);
 }
 
-void StateCache::Evict(Shard& shard, std::vector<std::shared_ptr<StateEntry>>& evicted) {
-  // Entries in use are passed over; so many at most, that a lookup stays quick.
+void StateCache::Shrink(size_t first) {
+  const int64_t bytes_max = std::min(bytes_max_, memory_->CacheBytesMax());
+  for (size_t i = 0; i < kShards && bytes() > bytes_max; ++i) {
+    Evict(shards_[(first + i) % kShards], bytes_max);
+  }
+}
+
+void StateCache::Evict(Shard& shard, int64_t bytes_max) {
+  // So many entries in use are passed over at most, that a lookup stays quick.
   constexpr int kPassedOverMax = 64;
+  std::vector<std::shared_ptr<StateEntry>> evicted;  // destroyed without the lock
+  absl::MutexLock lock(&shard.mutex);
   int passed_over = 0;
-  auto it = shard.recent.end();
-  while (shard.bytes > shard_bytes_max_ && it != shard.recent.begin() &&
-         passed_over < kPassedOverMax) {
-    --it;
-    const auto slot = shard.slots.find(*it);
+  while (bytes() > bytes_max && !shard.recent.empty() && passed_over < kPassedOverMax) {
+    const auto slot = shard.slots.find(shard.recent.back());
     // Nobody can take a new hold while the lock is held.
-    if (slot->second.entry.use_count() > 1) {
-      ++passed_over;
+    const bool held = slot->second.entry.use_count() > 1;
+    if (held) ++passed_over;
+    if (std::exchange(slot->second.used, false) || held) {
+      shard.recent.splice(shard.recent.begin(), shard.recent, slot->second.recent);
       continue;
     }
-    shard.bytes -= slot->second.bytes;
+    Charge(-slot->second.bytes);
     evicted.push_back(std::move(slot->second.entry));
     shard.slots.erase(slot);
-    it = shard.recent.erase(it);
+    shard.recent.pop_back();
   }
 }
 

@@ -36,14 +36,17 @@ class StateRegistry::CacheKeeper final : public RegistryObserver {
 StateRegistry::StateRegistry(const Options& options, StateStore* store, const Clock* clock,
                              RegistryObserver* observer)
     : store_(store),
-      cache_(options.cache_bytes_max),
+      cache_(options.cache_bytes_max, options.memory),
       cache_keeper_(std::make_unique<CacheKeeper>(&cache_, observer)) {
   WriteCombiner::Options write = options.write;
   write.pending_updates_max =
       std::max<int64_t>(1, write.pending_updates_max / options.write_shards);
+  write.dirty_bytes_max =
+      std::min(write.dirty_bytes_max, options.memory->share(MemoryUse::kWrites) / kCopiesOfADraft);
   write.dirty_bytes_max = std::max<int64_t>(1, write.dirty_bytes_max / options.write_shards);
   for (int i = 0; i < options.write_shards; ++i) {
-    combiners_.push_back(std::make_unique<WriteCombiner>(write, store, clock, cache_keeper_.get()));
+    combiners_.push_back(
+        std::make_unique<WriteCombiner>(write, options.memory, store, clock, cache_keeper_.get()));
   }
   loaders_ = std::make_unique<ThreadPool>(options.loader_threads);
 }
@@ -51,6 +54,7 @@ StateRegistry::StateRegistry(const Options& options, StateStore* store, const Cl
 StateRegistry::~StateRegistry() { Shutdown(absl::ZeroDuration()); }
 
 void StateRegistry::Acquire(absl::string_view name, AcquireCallback done) {
+  cache_.GiveWay();
   if (std::shared_ptr<StateEntry> entry = cache_.Find(name); entry != nullptr) {
     done(StateHandle(std::move(entry)));
     return;

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "core/base/limits.h"
+#include "core/base/memory_budget.h"
 #include "core/base/thread_pool.h"
 #include "core/registry/registry_observer.h"
 #include "core/registry/state_cache.h"
@@ -52,6 +53,8 @@ class StateRegistry {
  public:
   struct Options {
     int64_t cache_bytes_max = kDefaultCacheBytes;
+    // Counts the cache and the write path; both keep to their shares. Outlives the registry.
+    MemoryBudget* memory = MemoryBudget::Unlimited();
     int loader_threads = static_cast<int>(kDefaultLoaderThreads);
     int write_shards = static_cast<int>(kDefaultWriteShards);
     // Divided among the write shards.
@@ -72,7 +75,8 @@ class StateRegistry {
 
   // Gives a hold on `name`, whether there is such a state or not: before it returns when the name
   // is in memory, else from a loader thread. Two calls under way at once may be answered in either
-  // order: who needs an order makes the second call after the first answer.
+  // order: who needs an order makes the second call after the first answer. Evicts what other uses
+  // of memory have asked back: who takes memory for a request does so before it acquires.
   // Errors: STATE_NAME_INVALID, RECORD_DAMAGED, STORE_UNAVAILABLE.
   void Acquire(absl::string_view name, AcquireCallback done);
 

@@ -16,9 +16,13 @@ bool CanBeTriedAgain(const absl::Status& status) {
 
 }  // namespace
 
-WriteCombiner::WriteCombiner(const Options& options, StateStore* store, const Clock* clock,
-                             RegistryObserver* observer)
-    : options_(options), store_(store), clock_(clock), observer_(observer) {
+WriteCombiner::WriteCombiner(const Options& options, MemoryBudget* memory, StateStore* store,
+                             const Clock* clock, RegistryObserver* observer)
+    : options_(options),
+      store_(store),
+      clock_(clock),
+      observer_(observer),
+      memory_(memory, MemoryUse::kWrites) {
   absl::MutexLock lock(&join_mutex_);
   committer_ = std::thread([this] { Run(); });
 }
@@ -31,7 +35,7 @@ void WriteCombiner::Submit(const std::shared_ptr<StateEntry>& entry,
   absl::Status status;
   {
     absl::MutexLock lock(&mutex_);
-    status = Admit();
+    status = Admit(write);
     if (status.ok()) {
       const absl::Time now = clock_->Now();
       status = change->Apply(write.draft, now);
@@ -78,17 +82,25 @@ void WriteCombiner::Run() {
   }
 }
 
-absl::Status WriteCombiner::Admit() const {
+absl::Status WriteCombiner::Admit(const StateEntry::Write& write) const {
   if (stopping_) return MakeError(Reason::kShuttingDown, "the server is shutting down");
   if (!blocked_.ok()) return blocked_;
-  if (pending_updates_ >= options_.pending_updates_max || dirty_bytes_ > options_.dirty_bytes_max) {
-    return MakeError(
-        Reason::kWriteQueueFull,
-        absl::StrCat(pending_updates_, " updates and ", dirty_bytes_,
-                     " bytes wait for the disk, at most ", options_.pending_updates_max, " and ",
-                     options_.dirty_bytes_max, " may"));
+  const int64_t updates_max = write.waiters.empty()
+                                  ? options_.pending_updates_max
+                                  : options_.pending_updates_max - options_.pending_updates_max / 4;
+  if (pending_updates_ >= updates_max || dirty_bytes_ > options_.dirty_bytes_max) {
+    return MakeError(Reason::kWriteQueueFull,
+                     absl::StrCat(pending_updates_, " updates and ", dirty_bytes_,
+                                  " bytes wait for the disk, at most ", updates_max, " and ",
+                                  options_.dirty_bytes_max, " may (", write.waiters.size(),
+                                  " of the updates are of this state)"));
   }
   return absl::OkStatus();
+}
+
+void WriteCombiner::AddDirtyBytes(int64_t bytes) {
+  dirty_bytes_ += bytes;
+  memory_.Resize(kCopiesOfADraft * dirty_bytes_);
 }
 
 void WriteCombiner::Enqueue(const std::shared_ptr<StateEntry>& entry) {
@@ -97,7 +109,7 @@ void WriteCombiner::Enqueue(const std::shared_ptr<StateEntry>& entry) {
   write.queued = true;
   const NormState* state = write.draft.Get();
   write.queued_bytes = state == nullptr ? 0 : state->MemoryBytes();
-  dirty_bytes_ += write.queued_bytes;
+  AddDirtyBytes(write.queued_bytes);
   queue_.push_back(entry);
   wake_.Signal();
 }
@@ -199,11 +211,13 @@ void WriteCombiner::Publish(const Batch& batch) {
 
 void WriteCombiner::Release(const Batch& batch) {
   absl::MutexLock lock(&mutex_);
+  int64_t bytes = 0;
   for (const Sealed& sealed : batch) {
     sealed.entry->write_.committing = false;
-    dirty_bytes_ -= sealed.bytes;
+    bytes += sealed.bytes;
     pending_updates_ -= static_cast<int64_t>(sealed.waiters.size());
   }
+  AddDirtyBytes(-bytes);
 }
 
 void WriteCombiner::Answer(Batch batch, const absl::Status& committed) {

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "core/base/limits.h"
+#include "core/base/memory_budget.h"
 #include "core/registry/registry_observer.h"
 #include "core/registry/state_change.h"
 #include "core/registry/state_entry.h"
@@ -28,7 +29,8 @@ namespace normd {
 class WriteCombiner {
  public:
   struct Options {
-    // Changes that may wait for a commit; more are refused with WRITE_QUEUE_FULL.
+    // Changes that may wait for a commit; more are refused with WRITE_QUEUE_FULL. The last quarter
+    // is for states of which none waits, so that a busy state leaves room for the others.
     int64_t pending_updates_max = kDefaultPendingUpdates;
     // Bytes of drafts that may wait for a commit; more changes are refused with WRITE_QUEUE_FULL.
     // From half of it on a relaxed change is answered as a durable one, which slows its sender.
@@ -38,7 +40,7 @@ class WriteCombiner {
   };
 
   // Everything passed in outlives the combiner.
-  WriteCombiner(const Options& options, StateStore* store, const Clock* clock,
+  WriteCombiner(const Options& options, MemoryBudget* memory, StateStore* store, const Clock* clock,
                 RegistryObserver* observer);
   // Shuts down.
   ~WriteCombiner();
@@ -69,8 +71,10 @@ class WriteCombiner {
   using Batch = std::vector<Sealed>;
 
   void Run();
-  // OK when a change may be applied now.
-  absl::Status Admit() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // OK when a change of the state of `write` may be applied now.
+  absl::Status Admit(const StateEntry::Write& write) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts `bytes` more (or less) that wait for the disk.
+  void AddDirtyBytes(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Puts the entry into the next commit.
   void Enqueue(const std::shared_ptr<StateEntry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes what is queued, up to kCommitBytesMax.
@@ -97,6 +101,7 @@ class WriteCombiner {
   std::deque<std::shared_ptr<StateEntry>> queue_ ABSL_GUARDED_BY(mutex_);
   int64_t pending_updates_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t dirty_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  MemoryReservation memory_ ABSL_GUARDED_BY(mutex_);  // of dirty_bytes_
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Duration patience_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
   // Not OK: why no change is taken, while the store is blocked or after a fatal error.

@@ -195,15 +195,23 @@ DataFolder::~DataFolder() {
   if (lock_fd_ >= 0) close(lock_fd_);
 }
 
-absl::StatusOr<DataFolder::Space> DataFolder::GetSpace() const {
+absl::Status DataFolder::CheckSpace(int64_t bytes, int64_t reserved_bytes) const {
+  if (reserved_bytes == 0) return absl::OkStatus();
   struct statvfs info;
   if (fstatvfs(lock_fd_, &info) != 0) {
     return MakeError(Reason::kStoreUnavailable, absl::StrCat("cannot ask for the free space of '",
                                                              path_, "': ", std::strerror(errno)));
   }
   const auto block_bytes = static_cast<int64_t>(info.f_frsize);
-  return Space{static_cast<int64_t>(info.f_bavail) * block_bytes,
-               static_cast<int64_t>(info.f_blocks) * block_bytes};
+  // For a process without privileges.
+  const int64_t free_bytes = static_cast<int64_t>(info.f_bavail) * block_bytes;
+  const int64_t reserved =
+      std::min(reserved_bytes, static_cast<int64_t>(info.f_blocks) * block_bytes / 4);
+  if (free_bytes - reserved >= bytes) return absl::OkStatus();
+  return MakeError(
+      Reason::kStoreFull,
+      absl::StrCat("the disk of '", path_, "' has ", free_bytes, " bytes free; a commit of ", bytes,
+                   " bytes must leave ", reserved, " of them free"));
 }
 
 absl::StatusOr<std::vector<std::string>> DataFolder::WriteAheadLogs() const {

@@ -38,13 +38,9 @@ class DataFolder {
 
   const std::string& path() const { return path_; }
 
-  // The disk that the folder lies on.
-  struct Space {
-    int64_t free_bytes = 0;  // for a process without privileges
-    int64_t total_bytes = 0;
-  };
-  // Errors: STORE_UNAVAILABLE.
-  absl::StatusOr<Space> GetSpace() const;
+  // OK when the disk has room for `bytes` and then `reserved_bytes` (a quarter of the disk at most;
+  // 0: does not ask). Errors: STORE_FULL, STORE_UNAVAILABLE.
+  absl::Status CheckSpace(int64_t bytes, int64_t reserved_bytes) const;
 
   // The paths of RocksDB's write-ahead logs, oldest first.
   absl::StatusOr<std::vector<std::string>> WriteAheadLogs() const;

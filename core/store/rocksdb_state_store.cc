@@ -28,6 +28,8 @@
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/store/data_folder.h"
+#include "core/store/event_sink.h"
+#include "core/store/known_revisions.h"
 #include "core/store/name_locks.h"
 #include "core/store/record_value.h"
 #include "core/store/write_ahead_log.h"
@@ -55,22 +57,6 @@ absl::Status ReadError(const rocksdb::Status& status, absl::string_view name) {
   return MakeError(Reason::kStoreUnavailable,
                    absl::StrCat("cannot read '", name, "': ", status.ToString()));
 }
-
-// Tells events, one at a time.
-class EventSink {
- public:
-  explicit EventSink(absl::AnyInvocable<void(absl::string_view)> on_event)
-      : on_event_(std::move(on_event)) {}
-
-  void Tell(absl::string_view line) {
-    absl::MutexLock lock(&mutex_);
-    if (on_event_) on_event_(line);
-  }
-
- private:
-  absl::Mutex mutex_;
-  absl::AnyInvocable<void(absl::string_view)> on_event_ ABSL_GUARDED_BY(mutex_);
-};
 
 // Hears of errors that RocksDB finds in the background. Thread-safe.
 class ErrorListener final : public rocksdb::EventListener {
@@ -143,15 +129,15 @@ class RocksdbStateStore final : public StateStore {
   // Adds the change to `batch`, unless it is made already.
   absl::Status Add(const StoreMutation& mutation, rocksdb::WriteBatch& batch) const;
 
+  // OK when what is stored allows the change; whether it is made already.
+  absl::StatusOr<bool> CheckExpected(const StoreMutation& mutation) const;
+
   // Writes and syncs the batch.
   absl::Status Write(rocksdb::WriteBatch& batch);
 
   // Ends compaction when it has met a damaged record: it could only fail again, and tables that
   // wait for it would end up stopping all writes. Reading grows slower from then on.
   void StopCompactionAtDamage();
-
-  // OK when the disk has room for `bytes` and the reserve.
-  absl::Status CheckSpace(int64_t bytes) const;
 
   // The status to return when RocksDB's write ended with `status`.
   absl::Status ToCommitStatus(const rocksdb::Status& status) const;
@@ -166,21 +152,25 @@ class RocksdbStateStore final : public StateStore {
   const std::unique_ptr<rocksdb::DB> db_;
 
   NameLocks names_;
+  mutable KnownRevisions known_{kStoreKnownRevisions};
   absl::Mutex mutex_;
   Health health_ ABSL_GUARDED_BY(mutex_) = Health::kGood;
 };
 
 absl::StatusOr<StoredRecord> RocksdbStateStore::Load(absl::string_view name) const {
   rocksdb::PinnableSlice value;
+  const uint64_t ticket = known_.BeginRead(name);
   const rocksdb::Status status =
       db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ToSlice(name), &value);
   if (status.IsNotFound()) {
+    known_.EndRead(name, ticket, 0);
     return MakeError(Reason::kStateNotFound, absl::StrCat("no record has the name '", name, "'"),
                      {{"name", name}});
   }
   if (!status.ok()) return ReadError(status, name);
   const int64_t revision = RevisionOf(ToView(value));
   if (revision == 0) return Damaged(name, absl::StrCat("no revision in ", value.size(), " bytes"));
+  known_.EndRead(name, ticket, revision);
   return StoredRecord{std::string(name), revision, std::string(DataOf(ToView(value)))};
 }
 
@@ -199,17 +189,38 @@ absl::Status RocksdbStateStore::Commit(absl::Span<const StoreMutation> mutations
     NORMD_RETURN_IF_ERROR(Add(mutation, batch));
   }
   if (batch.Count() == 0) return absl::OkStatus();
+  for (const StoreMutation& mutation : mutations) known_.BeginWrite(mutation.name);
   absl::Status status = Write(batch);
   NoteOutcome(status);
+  if (!status.ok()) return status;
+  for (const StoreMutation& mutation : mutations) {
+    known_.EndWrite(mutation.name, mutation.data.has_value() ? mutation.revision : 0);
+  }
   return status;
 }
 
 absl::Status RocksdbStateStore::Add(const StoreMutation& mutation,
                                     rocksdb::WriteBatch& batch) const {
-  rocksdb::PinnableSlice value;
+  const bool deletes_nothing = !mutation.data.has_value() && mutation.expected_revision == 0;
+  if (deletes_nothing || !known_.IsAt(mutation.name, mutation.expected_revision)) {
+    NORMD_ASSIGN_OR_RETURN(const bool made, CheckExpected(mutation));
+    if (made) return absl::OkStatus();
+  }
   const Slice key = ToSlice(mutation.name);
+  if (!mutation.data.has_value()) {
+    batch.Delete(key);
+    return absl::OkStatus();
+  }
+  const std::string revision = RevisionBytes(mutation.revision);
+  const Slice value_parts[] = {revision, *mutation.data};
+  batch.Put(rocksdb::SliceParts(&key, 1), rocksdb::SliceParts(value_parts, 2));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> RocksdbStateStore::CheckExpected(const StoreMutation& mutation) const {
+  rocksdb::PinnableSlice value;
   const rocksdb::Status status =
-      db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), key, &value);
+      db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ToSlice(mutation.name), &value);
   const bool is_delete = !mutation.data.has_value();
   int64_t found = 0;
   bool damaged = status.IsCorruption();
@@ -229,25 +240,18 @@ absl::Status RocksdbStateStore::Add(const StoreMutation& mutation,
   const bool made = is_delete ? status.IsNotFound()
                               : status.ok() && found == mutation.revision &&
                                     DataOf(ToView(value)) == absl::string_view(*mutation.data);
-  if (made) return absl::OkStatus();
-  if (!damaged && found != mutation.expected_revision) {
+  if (!made && !damaged && found != mutation.expected_revision) {
     return MakeError(Reason::kRevisionConflict,
                      absl::StrCat("record '", mutation.name, "' is at revision ", found,
                                   ", expected ", mutation.expected_revision, " (0: no record)"),
                      {{"name", mutation.name}});
   }
-  if (is_delete) {
-    batch.Delete(key);
-    return absl::OkStatus();
-  }
-  const std::string revision = RevisionBytes(mutation.revision);
-  const Slice value_parts[] = {revision, *mutation.data};
-  batch.Put(rocksdb::SliceParts(&key, 1), rocksdb::SliceParts(value_parts, 2));
-  return absl::OkStatus();
+  return made;
 }
 
 absl::Status RocksdbStateStore::Write(rocksdb::WriteBatch& batch) {
-  NORMD_RETURN_IF_ERROR(CheckSpace(static_cast<int64_t>(batch.GetDataSize())));
+  NORMD_RETURN_IF_ERROR(surroundings_.folder.CheckSpace(static_cast<int64_t>(batch.GetDataSize()),
+                                                        surroundings_.reserved_bytes));
   StopCompactionAtDamage();
   rocksdb::WriteOptions options;
   options.sync = true;
@@ -259,17 +263,6 @@ void RocksdbStateStore::StopCompactionAtDamage() {
   const rocksdb::Status status = db_->SetOptions({{"disable_auto_compactions", "true"}});
   surroundings_.events->Tell(absl::StrCat("event=compaction_stopped directory=", directory(),
                                           " status=\"", status.ToString(), "\""));
-}
-
-absl::Status RocksdbStateStore::CheckSpace(int64_t bytes) const {
-  if (surroundings_.reserved_bytes == 0) return absl::OkStatus();
-  NORMD_ASSIGN_OR_RETURN(const DataFolder::Space space, surroundings_.folder.GetSpace());
-  const int64_t reserved = std::min(surroundings_.reserved_bytes, space.total_bytes / 4);
-  if (space.free_bytes - reserved >= bytes) return absl::OkStatus();
-  return MakeError(Reason::kStoreFull,
-                   absl::StrCat("the disk of '", directory(), "' has ", space.free_bytes,
-                                " bytes free; a commit of ", bytes, " bytes must leave ", reserved,
-                                " of them free"));
 }
 
 absl::Status RocksdbStateStore::ToCommitStatus(const rocksdb::Status& status) const {
@@ -360,7 +353,7 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
   result.wal_recovery_mode = mode;
   result.recycle_log_file_num = 0;
   result.write_buffer_size = static_cast<size_t>(options.write_buffer_bytes);
-  result.max_write_buffer_number = 3;
+  result.max_write_buffer_number = kStoreWriteBuffers;
   result.max_total_wal_size = static_cast<uint64_t>(4 * options.write_buffer_bytes);
   result.max_open_files = options.max_open_files;
   // Tables that wait for compaction slow writes down and never stop them: compaction may have met a
@@ -372,7 +365,12 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
   result.listeners.push_back(surroundings.listener);
   result.info_log = std::make_shared<NoLog>();
 
+  // Tables grow with the states, and what is kept of them in memory must not: index and filters lie
+  // in pieces in the block cache, so that a cold read still takes one block.
   rocksdb::BlockBasedTableOptions table;
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
+  table.cache_index_and_filter_blocks = true;
   table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes));
   // Most creates look for a name that is not there.
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));

@@ -77,6 +77,7 @@ const std::set<std::string> kFlags = {
     "--listen",
     "--loader-threads",
     "--log-level",
+    "--memory-bytes-max",
     "--message-bytes-max",
     "--page-size-max",
     "--port-file",
@@ -161,7 +162,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlag{"--producer-age-max", "1"}, BadFlag{"--producer-age-max", "-1s"},
         BadFlag{"--drain-timeout", "2h"}, BadFlag{"--drain-timeout", "soon"},
         BadFlag{"--drain-timeout", "inf"}, BadFlag{"--store-write-buffer-bytes", "1KiB"},
-        BadFlag{"--write-queue-bytes-max", "1KiB"}));
+        BadFlag{"--write-queue-bytes-max", "1KiB"}, BadFlag{"--memory-bytes-max", "1MiB"},
+        BadFlag{"--memory-bytes-max", "256MiB"}));
 
 TEST(OptionsTest, TakesSizesAndDurationsWithUnits) {
   const ServerOptions options = MustParse(
@@ -180,11 +182,33 @@ TEST(OptionsTest, DefaultsAreThoseOfTheLimits) {
   EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:7117"));
   EXPECT_EQ(options.store, ServerOptions::Store::kRocksdb);
   EXPECT_EQ(options.cache_bytes, kDefaultCacheBytes);
+  EXPECT_EQ(options.memory_bytes_max, kDefaultMemoryBytes);
   EXPECT_EQ(options.message_bytes_max, kDefaultMessageBytes);
   EXPECT_EQ(options.producers_max, kDefaultProducers);
   EXPECT_EQ(options.compute_threads, DefaultComputeThreads());
   EXPECT_EQ(options.drain_timeout, kDefaultDrainTimeout);
   EXPECT_FALSE(options.accept_data_loss);
+}
+
+TEST(OptionsTest, TheStoreMustLeaveMemory) {
+  const Ended ended = RunNormd({"--memory-bytes-max=100MiB", "--store-cache-bytes=10MiB"});
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("--memory-bytes-max"));
+  EXPECT_THAT(ended.output, HasSubstr("'100MiB' is less than 234MiB"));
+  EXPECT_THAT(ended.output, HasSubstr("--store-write-buffer-bytes"));
+  EXPECT_EQ(MustParse({"--memory-bytes-max=100MiB", "--store-write-buffer-bytes=16MiB",
+                       "--store-cache-bytes=20MiB"})
+                .memory_bytes_max,
+            100 * kMiB);
+  EXPECT_EQ(MustParse({"--memory-bytes-max=32MiB", "--store=memory"}).memory_bytes_max, 32 * kMiB);
+}
+
+TEST(OptionsTest, CountsTheMemoryOfTheStore) {
+  ServerOptions options =
+      MustParse({"--store-write-buffer-bytes=8MiB", "--store-cache-bytes=7MiB"});
+  EXPECT_EQ(StoreMemoryBytes(options), 31 * kMiB);
+  options.store = ServerOptions::Store::kMemory;
+  EXPECT_EQ(StoreMemoryBytes(options), 0);
 }
 
 TEST(OptionsTest, ComputesWithOneThreadACore) {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/memory_budget.h"
 #include "server/watch_hub.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/wire_error.h"
@@ -38,7 +39,7 @@ std::vector<std::string> TakeAll(PendingEvents& pending) {
 }
 
 TEST(PendingEventsTest, KeepsTheNewestOfEachStateInTheOrderOfTheirFirstChange) {
-  PendingEvents pending(10);
+  PendingEvents pending(10, MemoryBudget::Unlimited());
   pending.Put(EventOf("b", 1));
   pending.Put(EventOf("a", 1));
   pending.Put(EventOf("b", 2));
@@ -49,7 +50,7 @@ TEST(PendingEventsTest, KeepsTheNewestOfEachStateInTheOrderOfTheirFirstChange) {
 }
 
 TEST(PendingEventsTest, TellsThatItMissedOnlyBeyondItsLimit) {
-  PendingEvents pending(2);
+  PendingEvents pending(2, MemoryBudget::Unlimited());
   pending.Put(EventOf("a", 1));
   pending.Put(EventOf("b", 1));
   pending.Put(EventOf("a", 2));
@@ -61,8 +62,41 @@ TEST(PendingEventsTest, TellsThatItMissedOnlyBeyondItsLimit) {
   EXPECT_THAT(TakeAll(pending), ElementsAre()) << "told once";
 }
 
+TEST(PendingEventsTest, TellsThatItMissedWhenTheWatchesHaveNoMemory) {
+  MemoryBudget memory(32 * kKiB);
+  ASSERT_EQ(memory.share(MemoryUse::kWatches), kKiB);
+  PendingEvents pending(1000, &memory);
+  int events = 0;
+  for (; memory.HasRoom(MemoryUse::kWatches); ++events) {
+    pending.Put(EventOf(absl::StrCat("s", events), 1));
+  }
+  EXPECT_GT(events, 1);
+  EXPECT_LE(events, 4) << "an event takes some hundred bytes";
+  pending.Put(EventOf("s0", 2));
+  EXPECT_FALSE(memory.HasRoom(MemoryUse::kWatches)) << "a state that waits takes nothing more";
+  pending.Put(EventOf("new", 1));
+  EXPECT_THAT(TakeAll(pending), ElementsAre("missed", "new@1"));
+  EXPECT_EQ(memory.used(MemoryUse::kWatches), 0) << "nothing waits any more";
+}
+
+TEST(PendingEventsTest, KeepsNothingWhileOtherWatchersHaveAllTheMemory) {
+  MemoryBudget memory(32 * kKiB);
+  MemoryReservation others(&memory, MemoryUse::kWatches);
+  PendingEvents pending(1000, &memory);
+  pending.Put(EventOf("a", 1));
+  others.Resize(kKiB);
+  pending.Put(EventOf("b", 1));
+  EXPECT_EQ(memory.used(MemoryUse::kWatches), kKiB);
+  EXPECT_THAT(TakeAll(pending), ElementsAre("missed"));
+  pending.Put(EventOf("c", 1));
+  EXPECT_THAT(TakeAll(pending), ElementsAre("missed")) << "c was missed too";
+  others.Resize(0);
+  pending.Put(EventOf("d", 1));
+  EXPECT_THAT(TakeAll(pending), ElementsAre("d@1"));
+}
+
 TEST(WatchHubTest, IsSilentOfAStateMadeAndDeletedInOneCommit) {
-  WatchHub hub(16);
+  WatchHub hub(16, MemoryBudget::Unlimited());
   absl::Mutex mutex;
   std::vector<std::string> names;
   const int64_t subscription = hub.Subscribe("", [&](const StateEvent* event) {

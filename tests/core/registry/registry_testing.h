@@ -71,6 +71,10 @@ class GatedStore final : public StateStore {
     absl::MutexLock lock(&mutex_);
     return loads_;
   }
+  int64_t lists() const {
+    absl::MutexLock lock(&mutex_);
+    return lists_;
+  }
 
   absl::StatusOr<StoredRecord> Load(absl::string_view name) const override {
     {
@@ -92,6 +96,10 @@ class GatedStore final : public StateStore {
   absl::StatusOr<std::vector<StoredRecord>> List(absl::string_view prefix, absl::string_view after,
                                                  int64_t records_max,
                                                  int64_t bytes_max) const override {
+    {
+      absl::MutexLock lock(&mutex_);
+      ++lists_;
+    }
     return store_->List(prefix, after, records_max, bytes_max);
   }
 
@@ -104,6 +112,7 @@ class GatedStore final : public StateStore {
   int64_t commits_begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t records_committed_ ABSL_GUARDED_BY(mutex_) = 0;
   mutable int64_t loads_ ABSL_GUARDED_BY(mutex_) = 0;
+  mutable int64_t lists_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 // Writes down what it is told.

@@ -10,50 +10,20 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
 #include "core/state/state_codec.h"
+#include "tests/core/registry/registry_fixture.h"
 #include "tests/core/registry/registry_testing.h"
 
 namespace normd {
 namespace {
 
 using ::normd::testing::Create;
-using ::normd::testing::FakeClock;
 using ::normd::testing::Fold;
-using ::normd::testing::FunctionChange;
-using ::normd::testing::GatedStore;
-using ::normd::testing::Outcome;
-using ::normd::testing::RecordingObserver;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-class StateRegistryTest : public ::testing::Test {
+class StateRegistryTest : public ::normd::testing::RegistryTest {
  protected:
-  void Start(int64_t cache_bytes_max = kDefaultCacheBytes) {
-    registry_.reset();
-    StateRegistry::Options options;
-    options.cache_bytes_max = cache_bytes_max;
-    registry_ = std::make_unique<StateRegistry>(options, &store_, &clock_, &observer_);
-  }
-
-  absl::StatusOr<StateHandle> Acquire(const std::string& name) {
-    absl::StatusOr<StateHandle> result = absl::UnknownError("not answered");
-    absl::Notification done;
-    registry_->Acquire(name, [&](absl::StatusOr<StateHandle> handle) {
-      result = std::move(handle);
-      done.Notify();
-    });
-    done.WaitForNotification();
-    return result;
-  }
-
-  absl::Status Submit(const std::string& name, FunctionChange::Function function) {
-    const absl::StatusOr<StateHandle> handle = Acquire(name);
-    if (!handle.ok()) return handle.status();
-    auto outcome = std::make_shared<Outcome>();
-    registry_->Submit(*handle, std::make_unique<FunctionChange>(std::move(function), outcome));
-    return outcome->Await();
-  }
-
   absl::StatusOr<StatePage> List(const std::string& prefix, const std::string& after, int max) {
     absl::StatusOr<StatePage> result = absl::UnknownError("not answered");
     absl::Notification done;
@@ -81,11 +51,6 @@ class StateRegistryTest : public ::testing::Test {
                               .data = record.data}})
                     .ok());
   }
-
-  FakeClock clock_;
-  GatedStore store_;
-  RecordingObserver observer_;
-  std::unique_ptr<StateRegistry> registry_;
 };
 
 TEST_F(StateRegistryTest, GivesAHoldOnANameWithoutState) {

@@ -6,10 +6,12 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/memory_budget.h"
 #include "core/state/state_codec.h"
 #include "tests/core/registry/registry_testing.h"
 
@@ -31,7 +33,7 @@ using ::testing::Pair;
 class WriteCombinerTest : public ::testing::Test {
  protected:
   void Start(const WriteCombiner::Options& options = {}) {
-    combiner_ = std::make_unique<WriteCombiner>(options, &store_, &clock_, &observer_);
+    combiner_ = std::make_unique<WriteCombiner>(options, &memory_, &store_, &clock_, &observer_);
   }
 
   static std::shared_ptr<StateEntry> NewEntry(const std::string& name) {
@@ -55,6 +57,7 @@ class WriteCombinerTest : public ::testing::Test {
   }
 
   FakeClock clock_;
+  MemoryBudget memory_{kGiB};
   GatedStore store_;
   RecordingObserver observer_;
   std::unique_ptr<WriteCombiner> combiner_;
@@ -223,6 +226,137 @@ TEST_F(WriteCombinerTest, RefusesUpdatesBeyondTheQueue) {
   for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
   EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
   EXPECT_EQ(entry->published()->num_batches_tracked(), 4);
+}
+
+TEST_F(WriteCombinerTest, ABusyStateLeavesTheLastQuarterOfTheQueueToOthers) {
+  Start({.pending_updates_max = 40});
+  const auto busy = NewState("busy");
+  std::vector<std::shared_ptr<StateEntry>> others;
+  for (int i = 0; i < 11; ++i) others.push_back(NewState(absl::StrCat("other", i)));
+  store_.Close();
+  std::vector<std::shared_ptr<Outcome>> outcomes = {Submit(busy, Fold(1))};
+  store_.AwaitCommitsBegun(13);
+  for (int i = 1; i < 30; ++i) outcomes.push_back(Submit(busy, Fold(1)));
+  EXPECT_EQ(GetReason(Submit(busy, Fold(1))->Await()), Reason::kWriteQueueFull);
+  for (int i = 0; i < 10; ++i) outcomes.push_back(Submit(others[i], Fold(1)));
+  EXPECT_EQ(GetReason(Submit(others[0], Fold(1))->Await()), Reason::kWriteQueueFull);
+  EXPECT_EQ(GetReason(Submit(others[10], Fold(1))->Await()), Reason::kWriteQueueFull);
+  store_.Open();
+  for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok()) << outcome->status;
+  EXPECT_TRUE(Submit(others[10], Fold(1))->Await().ok());
+  EXPECT_EQ(busy->published()->num_batches_tracked(), 30);
+}
+
+// Keeps a number of updates of one state in the queue at all times.
+class BusyState {
+ public:
+  BusyState(WriteCombiner* combiner, std::shared_ptr<StateEntry> entry, int updates)
+      : combiner_(combiner), entry_(std::move(entry)), under_way_(updates) {
+    for (int i = 0; i < updates; ++i) Submit();
+  }
+  // Waits for the last update.
+  ~BusyState() {
+    const auto none = [this] { return under_way_ == 0; };
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    mutex_.Await(absl::Condition(&none));
+  }
+
+  BusyState(const BusyState&) = delete;
+  BusyState& operator=(const BusyState&) = delete;
+
+ private:
+  class Update final : public StateChange {
+   public:
+    explicit Update(BusyState* state) : state_(state) {}
+    absl::Status Apply(StateDraft& draft, absl::Time now) override { return Fold(1)(draft, now); }
+    void OnDone(const absl::Status& status, std::shared_ptr<const NormState>) override {
+      EXPECT_TRUE(status.ok()) << status;
+      {
+        absl::MutexLock lock(&state_->mutex_);
+        if (state_->stopping_) {
+          --state_->under_way_;
+          return;
+        }
+      }
+      state_->Submit();
+    }
+
+   private:
+    BusyState* const state_;
+  };
+
+  void Submit() { combiner_->Submit(entry_, std::make_unique<Update>(this)); }
+
+  WriteCombiner* const combiner_;
+  const std::shared_ptr<StateEntry> entry_;
+
+  absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  int under_way_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Counts the commits that begin between its arrival and its answer.
+class CommitCounter final : public StateChange {
+ public:
+  CommitCounter(const GatedStore* store, int64_t* commits, absl::Notification* done)
+      : store_(store), commits_(commits), done_(done) {}
+
+  absl::Status Apply(StateDraft& draft, absl::Time now) override {
+    *commits_ = -store_->commits_begun();
+    return Fold(1)(draft, now);
+  }
+  // On the commit thread: the next commit begins after its return.
+  void OnDone(const absl::Status& status, std::shared_ptr<const NormState>) override {
+    EXPECT_TRUE(status.ok()) << status;
+    *commits_ += store_->commits_begun();
+    done_->Notify();
+  }
+
+ private:
+  const GatedStore* const store_;
+  int64_t* const commits_;
+  absl::Notification* const done_;
+};
+
+TEST_F(WriteCombinerTest, AnUpdateWaitsForTwoCommitsAtMostHoweverBusyAnotherStateIs) {
+  constexpr int kBusyUpdates = 500;
+  constexpr int kRounds = 200;
+  Start({.pending_updates_max = 4 * kBusyUpdates});
+  const auto quiet = NewState("quiet");
+  const auto busy_entry = NewState("busy");
+  {
+    const BusyState busy(combiner_.get(), busy_entry, kBusyUpdates);
+    for (int round = 0; round < kRounds; ++round) {
+      int64_t commits = 0;
+      absl::Notification done;
+      combiner_->Submit(quiet, std::make_unique<CommitCounter>(&store_, &commits, &done));
+      done.WaitForNotification();
+      // The one that was under way and its own.
+      EXPECT_LE(commits, 2) << "round " << round;
+    }
+  }
+  EXPECT_EQ(quiet->published()->num_batches_tracked(), kRounds);
+  EXPECT_GT(busy_entry->published()->num_batches_tracked(), kBusyUpdates);
+}
+
+TEST_F(WriteCombinerTest, CountsTheMemoryOfDraftsUntilTheyAreOnDisk) {
+  Start();
+  const auto first = NewState("first", 100);
+  const auto second = NewState("second", 200);
+  EXPECT_EQ(memory_.used(MemoryUse::kWrites), 0);
+  store_.Close();
+  const int64_t first_bytes = kCopiesOfADraft * first->published()->MemoryBytes();
+  const int64_t second_bytes = kCopiesOfADraft * second->published()->MemoryBytes();
+  const auto under_way = Submit(first, Fold(1), Durability::kRelaxed);
+  store_.AwaitCommitsBegun(3);
+  EXPECT_EQ(memory_.used(MemoryUse::kWrites), first_bytes) << "also while it is committed";
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  for (int i = 0; i < 3; ++i) outcomes.push_back(Submit(second, Fold(1)));
+  EXPECT_EQ(memory_.used(MemoryUse::kWrites), first_bytes + second_bytes) << "once a state";
+  store_.Open();
+  for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
+  EXPECT_EQ(memory_.used(MemoryUse::kWrites), 0);
 }
 
 TEST_F(WriteCombinerTest, RelaxedWaitsForTheDiskWhenTooMuchIsBehind) {
