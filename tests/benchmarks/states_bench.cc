@@ -5,8 +5,9 @@
 // working set that fits the cache. Beside each throughput stands that over a single one of the
 // states, measured in turns; the ratio is the median over the rounds. Last comes the memory.
 //
-//   states_bench [--states=N,N,...] [--features=C] [--cache-bytes=SIZE] [--working-set=N]
-//                [--in-flight=N] [--rounds=N] [--round-ms=MS] [--folder=FOLDER]
+//   states_bench [--states=N,N,...] [--features=C] [--batch-size=N] [--cache-bytes=SIZE]
+//                [--working-set=N] [--in-flight=N] [--write-shards=N] [--rounds=N]
+//                [--round-ms=MS] [--folder=FOLDER]
 #include <rocksdb/perf_context.h>
 #include <rocksdb/perf_level.h>
 #include <stdlib.h>
@@ -43,7 +44,6 @@
 namespace normd::bench {
 namespace {
 
-constexpr int64_t kBatchSize = 32;
 constexpr int64_t kPageSize = 1000;
 // Operations between two looks at the clock.
 constexpr int64_t kOperations = 4096;
@@ -51,9 +51,11 @@ constexpr int64_t kOperations = 4096;
 struct Options {
   std::vector<int64_t> states = {1, 1000, 100'000, 1'000'000};
   int64_t features = 64;
+  int64_t batch_size = 32;
   uint64_t cache_bytes = 256 * kMiB;
   int64_t working_set = 50'000;
   int64_t in_flight = 64;
+  int write_shards = static_cast<int>(kDefaultWriteShards);
   int rounds = 7;
   double round_ms = 300;
   std::string folder = std::filesystem::temp_directory_path().string();
@@ -184,6 +186,7 @@ class Bench {
     store_ = std::make_unique<CountingStore>(*std::move(store));
     StateRegistry::Options options;
     options.cache_bytes_max = static_cast<int64_t>(options_.cache_bytes);
+    options.write_shards = options_.write_shards;
     registry_ = std::make_unique<StateRegistry>(options, store_.get(), Clock::System(), &observer_);
   }
 
@@ -310,10 +313,10 @@ class Bench {
   std::unique_ptr<CountingStore> store_;
   std::unique_ptr<StateRegistry> registry_;
 
-  const std::vector<int64_t> shape_ = {kBatchSize, options_.features};
+  const std::vector<int64_t> shape_ = {options_.batch_size, options_.features};
   const std::vector<float> input_ =
-      std::vector<float>(static_cast<size_t>(kBatchSize) * Channels(), 1.5F);
-  const Moments moments_ = {.count = kBatchSize,
+      std::vector<float>(static_cast<size_t>(options_.batch_size) * Channels(), 1.5F);
+  const Moments moments_ = {.count = options_.batch_size,
                             .mean = std::vector<double>(Channels(), 1.5),
                             .m2 = std::vector<double>(Channels(), 2.5)};
   mutable std::vector<float> output_ = std::vector<float>(input_.size());
@@ -442,6 +445,9 @@ int main(int argc, char** argv) {
   app.add_option("--features", options.features, "num_features of every state")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_option("--batch-size", options.batch_size, "samples of a batch")
+      ->check(CLI::Range(2, 1'000'000))
+      ->capture_default_str();
   app.add_option("--cache-bytes", options.cache_bytes, "memory for states")
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
@@ -449,6 +455,9 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--in-flight", options.in_flight, "updates at a time; creates: 16 times that")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--write-shards", options.write_shards, "threads that commit")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--rounds", options.rounds, "rounds of every throughput")
