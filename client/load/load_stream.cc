@@ -25,11 +25,22 @@ LoadStream::LoadStream(const LoadPlan* plan, RequestSource::Stream requests, int
 
 void LoadStream::Start() { call_->StartCall(&started_); }
 
-bool LoadStream::OnEvent(void* tag, bool ok) {
+LoadStream* LoadStream::OnEvent(void* tag, bool ok) {
   const Event* const event = static_cast<Event*>(tag);
   LoadStream* const stream = event->stream;
   (stream->*event->handle)(ok);
-  return stream->is_finished_;
+  return stream;
+}
+
+bool LoadStream::BeginsToOwe() {
+  const bool begins = owes_writes_ && !is_owing_known_;
+  is_owing_known_ |= owes_writes_;
+  return begins;
+}
+
+void LoadStream::WriteOwed() {
+  is_owing_known_ = false;
+  Write();
 }
 
 void LoadStream::OnStarted(bool ok) {
@@ -49,7 +60,8 @@ void LoadStream::OnRead(bool ok) {
     is_reading_ = true;
     call_->Read(&answer_, &read_);
     Take(answer);
-    Write();
+    owes_writes_ = !is_writing_ && !has_ended_side_;
+    if (in_flight() <= window() / 2) Write();
   }
   MaybeFinish();
 }
@@ -72,7 +84,8 @@ void LoadStream::OnFinished(bool /*ok*/) {
 }
 
 void LoadStream::Write() {
-  if (is_writing_ || has_ended_side_) return;
+  owes_writes_ = false;
+  if (is_writing_ || has_ended_side_ || is_finishing_) return;
   const LoadClock::time_point now = LoadClock::now();
   if (num_sent_ == messages_max_ || now >= plan_->measure_until ||
       plan_->stop.load(std::memory_order_relaxed)) {
@@ -80,14 +93,14 @@ void LoadStream::Write() {
     is_writing_ = true;
     return call_->WritesDone(&written_);
   }
-  if (in_flight() == static_cast<int64_t>(plan_->window)) return;
+  if (in_flight() == window()) return;
   const grpc::ByteBuffer message = requests_.Next();
   sent_[static_cast<size_t>(num_sent_) % plan_->window] = {
       .at = now, .bytes = static_cast<int64_t>(message.Length())};
   ++num_sent_;
   grpc::WriteOptions options;
   // Another write, or the end of this side, follows for sure.
-  if (in_flight() < static_cast<int64_t>(plan_->window)) options.set_buffer_hint();
+  if (in_flight() < window()) options.set_buffer_hint();
   is_writing_ = true;
   call_->Write(message, options, &written_);
 }

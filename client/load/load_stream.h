@@ -60,8 +60,13 @@ class LoadStream {
   LoadStream& operator=(const LoadStream&) = delete;
 
   void Start();
-  // Handles what came out of the completion queue; true when it was the last of its stream.
-  static bool OnEvent(void* tag, bool ok);
+  // Handles what came out of the completion queue. Returns its stream.
+  static LoadStream* OnEvent(void* tag, bool ok);
+  // Whether it has begun to owe writes: it could write, and waits until half of its window is free
+  // or WriteOwed() is called, so that more messages go out together. True once until that call.
+  bool BeginsToOwe();
+  void WriteOwed();
+  bool is_finished() const { return is_finished_; }
   // Breaks the stream off. By any thread, once it was started.
   void Cancel() { context_.TryCancel(); }
 
@@ -86,6 +91,7 @@ class LoadStream {
   void Take(grpc::ByteBuffer& answer);
   // Asks for the status once nothing else is under way.
   void MaybeFinish();
+  int64_t window() const { return static_cast<int64_t>(plan_->window); }
   int64_t in_flight() const { return num_sent_ - num_answered_; }
 
   const LoadPlan* const plan_;
@@ -107,6 +113,8 @@ class LoadStream {
   grpc::Status status_;
   bool is_reading_ = false;
   bool is_writing_ = false;
+  bool owes_writes_ = false;
+  bool is_owing_known_ = false;
   bool has_ended_side_ = false;  // nothing more is written
   bool is_finishing_ = false;
   bool is_finished_ = false;

@@ -26,6 +26,8 @@ namespace {
 // What one stream holds at a time; beyond it the stream is not read.
 constexpr size_t kHeldMessagesMax = 256;
 constexpr size_t kHeldBytesMax = size_t{128} << 20;
+// So many are written at once at the latest, so that the client need not wait for all.
+constexpr size_t kBurst = 32;
 
 struct Options {
   std::vector<std::string> listen = {"127.0.0.1:0"};
@@ -42,11 +44,31 @@ class EchoCall {
     service->RequestCall(&call->context_, &call->stream_, queue, queue, &call->begun_);
   }
 
-  static void OnEvent(void* tag, bool ok) {
-    const Event* const event = static_cast<Event*>(tag);
-    EchoCall* const call = event->call;
-    (call->*event->handle)(ok);
-    if (call->is_over_) delete call;
+  // Handles the events of `queue` until it is shut down. Streams write when no more messages wait
+  // to be read, so that answers go out together: one that is flushed by itself costs a system call,
+  // and the client a wake-up.
+  static void Work(grpc::ServerCompletionQueue* queue) {
+    std::vector<EchoCall*> owing;
+    void* tag = nullptr;
+    bool ok = false;
+    while (true) {
+      if (owing.empty()) {
+        if (!queue->Next(&tag, &ok)) return;
+      } else if (queue->AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_MONOTONIC)) !=
+                 grpc::CompletionQueue::GOT_EVENT) {
+        for (EchoCall* const call : owing) call->WriteOwed();
+        owing.clear();
+        continue;
+      }
+      const Event* const event = static_cast<Event*>(tag);
+      EchoCall* const call = event->call;
+      (call->*event->handle)(ok);
+      if (call->owes_writes_ && !call->is_listed_) owing.push_back(call);
+      call->is_listed_ |= call->owes_writes_;
+      if (!call->is_over_) continue;
+      std::erase(owing, call);
+      delete call;
+    }
   }
 
  private:
@@ -71,6 +93,8 @@ class EchoCall {
       held_bytes_ += incoming_.Length();
       held_.emplace_back().Swap(&incoming_);
       Read();
+      owes_writes_ = !is_writing_;
+      if (held_.size() < kBurst) return;
     } else {
       has_ended_ = true;
     }
@@ -101,12 +125,20 @@ class EchoCall {
     stream_.Read(&incoming_, &read_);
   }
 
+  void WriteOwed() {
+    is_listed_ = false;
+    Write();
+  }
+
   void Write() {
+    owes_writes_ = false;
     if (is_writing_) return;
     if (!held_.empty()) {
       grpc::WriteOptions options;
-      // Another follows for sure.
-      if (held_.size() > 1) options.set_buffer_hint();
+      // Where another follows for sure. Not the first: it carries the headers, which must be
+      // flushed for it to end.
+      if (held_.size() > 1 && has_written_) options.set_buffer_hint();
+      has_written_ = true;
       is_writing_ = true;
       return stream_.Write(held_.front(), options, &written_);
     }
@@ -129,6 +161,9 @@ class EchoCall {
   size_t held_bytes_ = 0;
   bool is_reading_ = false;
   bool is_writing_ = false;
+  bool has_written_ = false;
+  bool owes_writes_ = false;
+  bool is_listed_ = false;  // among those that owe writes
   bool has_ended_ = false;
   bool is_finishing_ = false;
   bool is_over_ = false;
@@ -177,11 +212,7 @@ int Serve(const Options& options) {
   std::vector<std::thread> threads;
   for (const auto& queue : queues) {
     EchoCall::Await(&service, queue.get());
-    threads.emplace_back([&queue] {
-      void* tag = nullptr;
-      bool ok = false;
-      while (queue->Next(&tag, &ok)) EchoCall::OnEvent(tag, ok);
-    });
+    threads.emplace_back([&queue] { EchoCall::Work(queue.get()); });
   }
   int signal = 0;
   sigwait(&signals, &signal);
