@@ -79,6 +79,7 @@ int RunCommandLine(int argc, char** argv) {
   AddExportCommand(&app, &line);
   AddImportCommand(&app, &line);
   AddWatchCommand(&app, &line);
+  AddBenchCommand(&app, &line);
   app.require_subcommand(1);
   app.footer(
       absl::StrCat("Example:\n"

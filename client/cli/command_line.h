@@ -37,6 +37,7 @@ void AddLearningCommands(CLI::App* app, CommandLine* line);  // apply-gradients,
 void AddExportCommand(CLI::App* app, CommandLine* line);
 void AddImportCommand(CLI::App* app, CommandLine* line);
 void AddWatchCommand(CLI::App* app, CommandLine* line);
+void AddBenchCommand(CLI::App* app, CommandLine* line);
 
 // Runs normctl with main's arguments and returns what the process ends with.
 int RunCommandLine(int argc, char** argv);

@@ -14,17 +14,6 @@ using client::DataType;
 using client::NormKind;
 using client::Optimizer;
 
-std::vector<int64_t> ParseShape(const std::string& text) {
-  std::vector<int64_t> shape;
-  for (const absl::string_view part : absl::StrSplit(text, ',')) {
-    if (!absl::SimpleAtoi(part, &shape.emplace_back())) {
-      throw CLI::ValidationError("--normalized-shape",
-                                 absl::StrCat("'", text, "' is not whole numbers with commas"));
-    }
-  }
-  return shape;
-}
-
 bool NeedsNormalizedShape(NormKind kind) {
   return kind == NormKind::kLayerNorm || kind == NormKind::kRmsNorm;
 }
@@ -56,6 +45,15 @@ const std::map<std::string, NormKind>& NormKinds() {
                                           {"instance_norm", NormKind::kInstanceNorm},
                                           {"rms_norm", NormKind::kRmsNorm}};
   return *kKinds;
+}
+
+const std::map<std::string, DataType>& DataTypes() {
+  static const auto* const kDataTypes =
+      new std::map<std::string, DataType>{{"float16", DataType::kFloat16},
+                                          {"bfloat16", DataType::kBfloat16},
+                                          {"float32", DataType::kFloat32},
+                                          {"float64", DataType::kFloat64}};
+  return *kDataTypes;
 }
 
 const std::map<std::string, client::NonFinite>& NonFinitePolicies() {
@@ -137,6 +135,17 @@ absl::StatusOr<client::StateConfig> ToConfig(const NormOptions& options) {
   return config;
 }
 
+std::vector<int64_t> ParseAxes(const std::string& option, const std::string& text) {
+  std::vector<int64_t> axes;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    if (!absl::SimpleAtoi(part, &axes.emplace_back())) {
+      throw CLI::ValidationError(option,
+                                 absl::StrCat("'", text, "' is not whole numbers with commas"));
+    }
+  }
+  return axes;
+}
+
 void AddOptimizerOptions(CLI::App* command, OptimizerOptions* options) {
   const std::map<std::string, Optimizer::Algorithm> algorithms = {
       {"sgd", Optimizer::Algorithm::kSgd},
@@ -175,7 +184,9 @@ void AddNormOptions(CLI::App* command, NormOptions* options) {
   command
       ->add_option_function<std::string>(
           "--normalized-shape",
-          [options](const std::string& text) { options->normalized_shape = ParseShape(text); },
+          [options](const std::string& text) {
+            options->normalized_shape = ParseAxes("--normalized-shape", text);
+          },
           "layer_norm, rms_norm: the last axes of a batch, as 8,16")
       ->option_text("AXES");
   command->add_option("--num-groups", options->num_groups, "group_norm: groups of channels")
@@ -224,11 +235,7 @@ void AddDtypeOption(CLI::App* command, std::optional<DataType>* dtype) {
                    "Round the values to it before they are sent (default: the dtype of\n"
                    "the .npy; float32 for JSON). Outputs have it too; those of bfloat16,\n"
                    "which .npy does not have, are written as float32, exactly")
-      ->transform(
-          CLI::CheckedTransformer(std::map<std::string, DataType>{{"float16", DataType::kFloat16},
-                                                                  {"bfloat16", DataType::kBfloat16},
-                                                                  {"float32", DataType::kFloat32},
-                                                                  {"float64", DataType::kFloat64}}))
+      ->transform(CLI::CheckedTransformer(DataTypes()))
       ->option_text("float16|bfloat16|float32|float64");
 }
 

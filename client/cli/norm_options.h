@@ -16,6 +16,8 @@ namespace normd::cli {
 
 // "batch_norm" and so on.
 const std::map<std::string, client::NormKind>& NormKinds();
+// "float32" and so on.
+const std::map<std::string, client::DataType>& DataTypes();
 // "refuse" and "propagate".
 const std::map<std::string, client::NonFinite>& NonFinitePolicies();
 
@@ -68,6 +70,9 @@ absl::Status Override(const NormOptions& options, client::StateConfig* config);
 // A new state's config, with PyTorch's defaults of the kind. Errors: as Override; a size that the
 // kind needs is missing.
 absl::StatusOr<client::StateConfig> ToConfig(const NormOptions& options);
+
+// "8,16". Throws a CLI::ValidationError of `option` for what is not whole numbers with commas.
+std::vector<int64_t> ParseAxes(const std::string& option, const std::string& text);
 
 // Each adds options to `command`; the destination must outlive it.
 void AddOptimizerOptions(CLI::App* command, OptimizerOptions* options);

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <map>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -15,13 +14,6 @@ namespace {
 
 constexpr int64_t kWindowMax = 65536;
 constexpr double kRetryTimeoutSecondsMax = 86400 * 365;
-
-const std::map<std::string, client::Layout>& Layouts() {
-  static const auto* const kLayouts =
-      new std::map<std::string, client::Layout>{{"channels-first", client::Layout::kChannelsFirst},
-                                                {"channels-last", client::Layout::kChannelsLast}};
-  return *kLayouts;
-}
 
 // Sends all mini-batches, or those before something stopped it.
 ExitCode SendAll(const GlobalOptions& global, const NextBatch& next, BatchLedger* ledger,
@@ -39,6 +31,13 @@ ExitCode SendAll(const GlobalOptions& global, const NextBatch& next, BatchLedger
 }
 
 }  // namespace
+
+const std::map<std::string, client::Layout>& Layouts() {
+  static const auto* const kLayouts =
+      new std::map<std::string, client::Layout>{{"channels-first", client::Layout::kChannelsFirst},
+                                                {"channels-last", client::Layout::kChannelsLast}};
+  return *kLayouts;
+}
 
 void AddStreamOptions(CLI::App* command, StreamOptions* options) {
   AddName(command, &options->name);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -15,6 +16,9 @@
 #include "client/cpp/retry.h"
 
 namespace normd::cli {
+
+// "channels-first" and "channels-last".
+const std::map<std::string, client::Layout>& Layouts();
 
 // The options that train, normalize and backward share.
 struct StreamOptions {

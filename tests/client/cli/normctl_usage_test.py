@@ -8,7 +8,7 @@ from normctl_process import INPUT, UNAVAILABLE, USAGE, NormctlTest, main
 
 COMMANDS = ["create", "get", "list", "delete", "update", "set-parameters", "reset", "freeze",
             "unfreeze", "train", "normalize", "backward", "apply-gradients", "calibrate", "export",
-            "import", "watch"]
+            "import", "watch", "bench"]
 
 
 class UsageTest(NormctlTest):
@@ -80,6 +80,13 @@ class UsageTest(NormctlTest):
                 ["export", "a/"], ["export", "--output", "x"],
                 ["export", "a/", "--output", "x", "--dtype", "float16"],
                 ["import"], ["import", "x", "--convention", "caffe"],
+                ["bench", "--mode", "guess"], ["bench", "--shape", "64"],
+                ["bench", "--shape", "64,0"], ["bench", "--shape", "64,x"],
+                ["bench", "--shape", "65536,65536"], ["bench", "--dtype", "float8"],
+                ["bench", "--window", "0"], ["bench", "--streams", "0"],
+                ["bench", "--messages", "0"], ["bench", "--duration", "0"],
+                ["bench", "--messages", "5", "--duration", "1"],
+                ["bench", "--messages", "5", "--warmup", "1"], ["bench", "--peer", "redis"],
                 ["list", "--limit", "0"], ["list", "--timeout", "0"],
                 ["list", "--address", ""]]:
             with self.subTest(arguments=arguments):
