@@ -42,9 +42,9 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
     }
     Moments moments = MomentsFromWire(request_.moments());
     // As with an input: what is wrong with the batch is told even when its sequence was decided.
+    NORMD_RETURN_IF_ERROR(CheckBatchMoments(moments, config));
+    NORMD_RETURN_IF_ERROR(CheckValuesPerSet(moments.count, config.kind));
     folded_ = PerChannel(moments, config);
-    NORMD_RETURN_IF_ERROR(CheckMoments(folded_, config));
-    NORMD_RETURN_IF_ERROR(CheckValuesPerSet(folded_.count, config.kind));
     return moments;
   }
 
