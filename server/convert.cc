@@ -114,6 +114,7 @@ void CalibrationToWire(const Calibration& calibration, v1::Calibration& wire) {
   wire.set_method(static_cast<v1::Calibration::Method>(calibration.method));
   wire.set_num_batches(calibration.num_batches);
   wire.set_count(calibration.count);
+  wire.set_calibration_id(calibration.id);
 }
 
 }  // namespace

@@ -291,9 +291,9 @@ grpc::ServerUnaryReactor* StateService::CommitCalibration(
     grpc::CallbackServerContext* context, const v1::CommitCalibrationRequest* request,
     v1::State* response) {
   return Change(context, request->name(),
-                EditExisting(request->name(), /*etag=*/"",
-                             [](const NormState&, StateDraft& draft) {
-                               return draft.Mutable().CommitCalibration();
+                EditExisting(request->name(), request->etag(),
+                             [request](const NormState&, StateDraft& draft) {
+                               return draft.Mutable().CommitCalibration(request->calibration_id());
                              }),
                 response);
 }
@@ -302,9 +302,9 @@ grpc::ServerUnaryReactor* StateService::AbortCalibration(grpc::CallbackServerCon
                                                          const v1::AbortCalibrationRequest* request,
                                                          v1::State* response) {
   return Change(context, request->name(),
-                EditExisting(request->name(), /*etag=*/"",
-                             [](const NormState&, StateDraft& draft) {
-                               return draft.Mutable().AbortCalibration();
+                EditExisting(request->name(), request->etag(),
+                             [request](const NormState&, StateDraft& draft) {
+                               return draft.Mutable().AbortCalibration(request->calibration_id());
                              }),
                 response);
 }

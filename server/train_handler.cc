@@ -92,7 +92,7 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
   }
 
   std::optional<absl::StatusOr<Disposition>> Decide(const NormState& state) const override {
-    return state.Decide(folded_, producer(), into());
+    return state.Decide(folded_, producer(), into(), request_.calibration_id());
   }
 
   absl::Status Change(StateDraft& draft, absl::Time now) override {

@@ -81,6 +81,7 @@ constexpr ReasonInfo kTable[] = {
     {Reason::kCalibrationMethodUnknown, "CALIBRATION_METHOD_UNKNOWN",
      absl::StatusCode::kInvalidArgument},
     {Reason::kMomentsNotPossible, "MOMENTS_NOT_POSSIBLE", absl::StatusCode::kInvalidArgument},
+    {Reason::kCalibrationMismatch, "CALIBRATION_MISMATCH", absl::StatusCode::kFailedPrecondition},
 };
 
 static_assert(

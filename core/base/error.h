@@ -80,6 +80,7 @@ enum class Reason {
   kCalibrationEmpty = 63,
   kCalibrationMethodUnknown = 64,
   kMomentsNotPossible = 65,
+  kCalibrationMismatch = 66,
 };
 
 // One row of the table that maps reasons to names and codes.

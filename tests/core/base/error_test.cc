@@ -66,6 +66,7 @@ TEST(ErrorTableTest, CodesAreThoseOfTheContract) {
       {Reason::kCalibrationActive, absl::StatusCode::kFailedPrecondition},
       {Reason::kCalibrationNotActive, absl::StatusCode::kFailedPrecondition},
       {Reason::kCalibrationEmpty, absl::StatusCode::kFailedPrecondition},
+      {Reason::kCalibrationMismatch, absl::StatusCode::kFailedPrecondition},
   };
   for (const ReasonInfo& info : ReasonTable()) {
     const auto it = codes.find(info.reason);
