@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "core/base/error.h"
 #include "core/base/limits.h"
 #include "core/base/status_macros.h"
@@ -16,11 +17,11 @@ namespace {
 
 constexpr double kAdamWWeightDecay = 1e-2;
 
-absl::Status NotApplicable(absl::string_view field, NormKind kind) {
-  return MakeError(
-      Reason::kFieldNotApplicable,
-      absl::StrCat(field, " is set, and ", NormKindName(kind), " does not have it, expected none"),
-      {{"field", field}, {"kind", NormKindName(kind)}});
+absl::Status NotApplicable(absl::string_view path, NormKind kind) {
+  return MakeError(Reason::kFieldNotApplicable,
+                   absl::StrCat(absl::StripPrefix(path, "config."), " is set, and ",
+                                NormKindName(kind), " does not have it, expected none"),
+                   {{"field", path}, {"kind", NormKindName(kind)}});
 }
 
 // What CheckNormConfig cannot see, since core's config always has these fields.
@@ -103,8 +104,8 @@ int64_t NumFeaturesOf(const std::vector<int64_t>& normalized_shape) {
 }
 
 absl::Status InvalidOptimizer(absl::string_view field, absl::string_view problem) {
-  const std::string path = absl::StrCat("config.optimizer.", field);
-  return MakeError(Reason::kOptimizerInvalid, absl::StrCat(path, problem), {{"field", path}});
+  return MakeError(Reason::kOptimizerInvalid, absl::StrCat("optimizer.", field, problem),
+                   {{"field", absl::StrCat("config.optimizer.", field)}});
 }
 
 absl::StatusOr<double> LrFromWire(const v1::Optimizer& wire, OptimizerAlgorithm algorithm) {

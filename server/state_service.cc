@@ -223,9 +223,9 @@ grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContex
   }
   absl::StatusOr<Parameters> parameters = ParametersFromWire(request->parameters());
   if (parameters.ok() && !parameters->weight.has_value() && !parameters->bias.has_value()) {
-    parameters = MakeError(Reason::kParametersLengthMismatch,
-                           "neither weight nor bias is set, expected one or both",
-                           {{"field", "parameters"}});
+    parameters = MakeError(
+        Reason::kParametersLengthMismatch, "neither weight nor bias is set, expected one or both",
+        {{"field", "parameters"}, {"expected", "weight, bias or both"}, {"actual", "none"}});
   }
   if (!parameters.ok()) {
     return Refuse(context->DefaultReactor(),

@@ -82,6 +82,8 @@ constexpr ReasonInfo kTable[] = {
      absl::StatusCode::kInvalidArgument},
     {Reason::kMomentsNotPossible, "MOMENTS_NOT_POSSIBLE", absl::StatusCode::kInvalidArgument},
     {Reason::kCalibrationMismatch, "CALIBRATION_MISMATCH", absl::StatusCode::kFailedPrecondition},
+    {Reason::kRunningStatsOutOfRange, "RUNNING_STATS_OUT_OF_RANGE",
+     absl::StatusCode::kInvalidArgument},
 };
 
 static_assert(

@@ -81,6 +81,7 @@ enum class Reason {
   kCalibrationMethodUnknown = 64,
   kMomentsNotPossible = 65,
   kCalibrationMismatch = 66,
+  kRunningStatsOutOfRange = 67,
 };
 
 // One row of the table that maps reasons to names and codes.

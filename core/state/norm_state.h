@@ -69,9 +69,8 @@ struct NormState {
 
   // A state that passes every check; parameters are rounded to parameter_dtype. Errors: as
   // CheckStateName and CheckNormConfig; PARAMETERS_ABSENT, RUNNING_STATS_ABSENT (values given that
-  // the config does not have), PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (a value that is not
-  // finite, also after rounding, a negative variance, or a num_batches_tracked that is not in
-  // [0, kNumBatchesTrackedMax]), FIELD_NOT_APPLICABLE (num_batches_tracked of kInstanceNorm).
+  // the config does not have), PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (also after rounding),
+  // RUNNING_STATS_OUT_OF_RANGE and FIELD_NOT_APPLICABLE (see CheckRunningStats).
   static absl::StatusOr<NormState> Create(absl::string_view name, const NormConfig& config,
                                           InitialValues initial, absl::Time now);
 
