@@ -1,5 +1,6 @@
 #include "server/backward_handler.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -118,7 +119,8 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
       return ComputeBatchMoments(batch, config.non_finite, context_.runner);
     }
     Moments moments = MomentsFromWire(request_.moments());
-    NORMD_RETURN_IF_ERROR(CheckSavedMoments(moments, batch, config));
+    NORMD_RETURN_IF_ERROR(CheckSavedMoments(moments, static_cast<int64_t>(batch.sets()),
+                                            batch.count(), config.non_finite));
     return moments;
   }
 

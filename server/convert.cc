@@ -92,13 +92,13 @@ absl::Status CheckVectorShape(absl::string_view field, const v1::Tensor& tensor,
   const absl::Span<const int64_t> shape = tensor.shape();
   const absl::Span<const int64_t> weight_shape = WeightShape(config);
   if (shape.size() == 1 || shape == weight_shape) return absl::OkStatus();
-  return MakeError(
-      Reason::kParametersLengthMismatch,
-      absl::StrCat(
-          field, " has shape ", ShapeToString(shape), ", expected ",
-          weight_shape.size() == 1 ? "" : absl::StrCat(ShapeToString(weight_shape), " or "),
-          "one axis"),
-      {{"field", field}});
+  const std::string expected = absl::StrCat(
+      weight_shape.size() == 1 ? "" : absl::StrCat(ShapeToString(weight_shape), " or "), "[",
+      config.num_features, "]");
+  const std::string actual = ShapeToString(shape);
+  return MakeError(Reason::kParametersLengthMismatch,
+                   absl::StrCat(field, " has shape ", actual, ", expected ", expected),
+                   {{"field", field}, {"expected", expected}, {"actual", actual}});
 }
 
 // Both of the above.
@@ -114,6 +114,7 @@ void CalibrationToWire(const Calibration& calibration, v1::Calibration& wire) {
   wire.set_method(static_cast<v1::Calibration::Method>(calibration.method));
   wire.set_num_batches(calibration.num_batches);
   wire.set_count(calibration.count);
+  wire.set_calibration_id(calibration.id);
 }
 
 }  // namespace

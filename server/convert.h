@@ -36,7 +36,7 @@ absl::StatusOr<Durability> DurabilityFromWire(v1::Durability durability);
 
 // What CreateState, SetParameters and ApplyGradients give: FLOAT32 or FLOAT64, with one axis or in
 // the shape of the weight; how many values there are is not checked. Errors: those of
-// TensorFromWire, DTYPE_NOT_IMPLEMENTED, PARAMETERS_LENGTH_MISMATCH (the shape).
+// TensorFromWire, PARAMETER_DTYPE_INVALID, PARAMETERS_LENGTH_MISMATCH (the shape).
 absl::StatusOr<InitialValues> InitialValuesFromWire(const v1::State& state,
                                                     const NormConfig& config);
 absl::StatusOr<Parameters> GradientsFromWire(const v1::ApplyGradientsRequest& request,

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "core/base/error.h"
 #include "core/base/limits.h"
 #include "core/base/status_macros.h"
@@ -16,11 +17,11 @@ namespace {
 
 constexpr double kAdamWWeightDecay = 1e-2;
 
-absl::Status NotApplicable(absl::string_view field, NormKind kind) {
-  return MakeError(
-      Reason::kFieldNotApplicable,
-      absl::StrCat(field, " is set, and ", NormKindName(kind), " does not have it, expected none"),
-      {{"field", field}, {"kind", NormKindName(kind)}});
+absl::Status NotApplicable(absl::string_view path, NormKind kind) {
+  return MakeError(Reason::kFieldNotApplicable,
+                   absl::StrCat(absl::StripPrefix(path, "config."), " is set, and ",
+                                NormKindName(kind), " does not have it, expected none"),
+                   {{"field", path}, {"kind", NormKindName(kind)}});
 }
 
 // What CheckNormConfig cannot see, since core's config always has these fields.
@@ -34,45 +35,17 @@ absl::Status CheckApplicable(const v1::NormConfig& wire, NormKind kind) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<NormKind> KindFromWire(v1::NormConfig::Kind kind) {
-  if (kind < v1::NormConfig::BATCH_NORM || kind > v1::NormConfig::RMS_NORM) {
-    return MakeError(Reason::kKindUnknown,
-                     absl::StrCat("kind is ", static_cast<int>(kind),
-                                  ", expected BATCH_NORM (1), LAYER_NORM (2), GROUP_NORM (3), "
-                                  "INSTANCE_NORM (4) or RMS_NORM (5)"),
-                     {{"field", "config.kind"}});
-  }
-  return static_cast<NormKind>(kind);
+// A number that is none of the enum's is left for CheckNormConfig to tell.
+NonFinitePolicy NonFiniteFromWire(v1::NormConfig::NonFinite non_finite) {
+  return non_finite == v1::NormConfig::NON_FINITE_UNSPECIFIED
+             ? NormConfig().non_finite
+             : static_cast<NonFinitePolicy>(non_finite);
 }
 
-absl::StatusOr<NonFinitePolicy> NonFiniteFromWire(v1::NormConfig::NonFinite non_finite) {
-  switch (non_finite) {
-    case v1::NormConfig::NON_FINITE_UNSPECIFIED:
-    case v1::NormConfig::REFUSE:
-      return NonFinitePolicy::kRefuse;
-    case v1::NormConfig::PROPAGATE:
-      return NonFinitePolicy::kPropagate;
-    default:
-      return MakeError(Reason::kNonFinitePolicyUnknown,
-                       absl::StrCat("non_finite is ", static_cast<int>(non_finite),
-                                    ", expected REFUSE (1) or PROPAGATE (2)"),
-                       {{"field", "config.non_finite"}});
-  }
-}
-
-absl::StatusOr<DataType> ParameterDtypeFromWire(v1::DataType dtype) {
-  switch (dtype) {
-    case v1::DATA_TYPE_UNSPECIFIED:
-    case v1::FLOAT32:
-      return DataType::kFloat32;
-    case v1::FLOAT64:
-      return DataType::kFloat64;
-    default:
-      return MakeError(Reason::kParameterDtypeInvalid,
-                       absl::StrCat("parameter_dtype is ", static_cast<int>(dtype),
-                                    ", expected FLOAT32 (1) or FLOAT64 (2)"),
-                       {{"field", "config.parameter_dtype"}});
-  }
+// As above.
+DataType ParameterDtypeFromWire(v1::DataType dtype) {
+  return dtype == v1::DATA_TYPE_UNSPECIFIED ? NormConfig().parameter_dtype
+                                            : static_cast<DataType>(dtype);
 }
 
 std::optional<double> MomentumFromWire(const v1::NormConfig& wire) {
@@ -103,8 +76,8 @@ int64_t NumFeaturesOf(const std::vector<int64_t>& normalized_shape) {
 }
 
 absl::Status InvalidOptimizer(absl::string_view field, absl::string_view problem) {
-  const std::string path = absl::StrCat("config.optimizer.", field);
-  return MakeError(Reason::kOptimizerInvalid, absl::StrCat(path, problem), {{"field", path}});
+  return MakeError(Reason::kOptimizerInvalid, absl::StrCat("optimizer.", field, problem),
+                   {{"field", absl::StrCat("config.optimizer.", field)}});
 }
 
 absl::StatusOr<double> LrFromWire(const v1::Optimizer& wire, OptimizerAlgorithm algorithm) {
@@ -139,13 +112,10 @@ absl::Status CheckFieldsOfAlgorithm(const v1::Optimizer& wire) {
 }
 
 absl::StatusOr<OptimizerConfig> OptimizerFromWire(const v1::Optimizer& wire) {
-  if (wire.algorithm() < v1::Optimizer::SGD || wire.algorithm() > v1::Optimizer::ADAMW) {
-    return InvalidOptimizer("algorithm", absl::StrCat(" is ", static_cast<int>(wire.algorithm()),
-                                                      ", expected SGD (1), ADAM (2) or ADAMW (3)"));
-  }
-  NORMD_RETURN_IF_ERROR(CheckFieldsOfAlgorithm(wire));
   OptimizerConfig result;
   result.algorithm = static_cast<OptimizerAlgorithm>(wire.algorithm());
+  NORMD_RETURN_IF_ERROR(CheckOptimizerAlgorithm(result.algorithm));
+  NORMD_RETURN_IF_ERROR(CheckFieldsOfAlgorithm(wire));
   NORMD_ASSIGN_OR_RETURN(result.lr, LrFromWire(wire, result.algorithm));
   if (wire.has_momentum()) result.momentum = wire.momentum();
   if (wire.has_dampening()) result.dampening = wire.dampening();
@@ -201,7 +171,7 @@ absl::Status UpdateField(absl::string_view path, const v1::NormConfig& wire, Nor
     if (!CanTrackRunningStats(config.kind)) return NotApplicable(path, config.kind);
     config.running_var_correction = CorrectionFromWire(wire);
   } else if (path == "config.non_finite") {
-    NORMD_ASSIGN_OR_RETURN(config.non_finite, NonFiniteFromWire(wire.non_finite()));
+    config.non_finite = NonFiniteFromWire(wire.non_finite());
   } else if (path == "config.optimizer") {
     config.optimizer.reset();
     if (wire.has_optimizer()) {
@@ -229,7 +199,8 @@ absl::Status UpdateField(absl::string_view path, const v1::NormConfig& wire, Nor
 }  // namespace
 
 absl::StatusOr<NormConfig> ConfigFromWire(const v1::NormConfig& wire) {
-  NORMD_ASSIGN_OR_RETURN(const NormKind kind, KindFromWire(wire.kind()));
+  const auto kind = static_cast<NormKind>(wire.kind());
+  NORMD_RETURN_IF_ERROR(CheckNormKind(kind));
   NORMD_RETURN_IF_ERROR(CheckApplicable(wire, kind));
   NormConfig result = DefaultConfig(kind);
   result.normalized_shape.assign(wire.normalized_shape().begin(), wire.normalized_shape().end());
@@ -245,8 +216,8 @@ absl::StatusOr<NormConfig> ConfigFromWire(const v1::NormConfig& wire) {
   }
   if (wire.has_affine()) result.affine = wire.affine();
   if (wire.has_track_running_stats()) result.track_running_stats = wire.track_running_stats();
-  NORMD_ASSIGN_OR_RETURN(result.non_finite, NonFiniteFromWire(wire.non_finite()));
-  NORMD_ASSIGN_OR_RETURN(result.parameter_dtype, ParameterDtypeFromWire(wire.parameter_dtype()));
+  result.non_finite = NonFiniteFromWire(wire.non_finite());
+  result.parameter_dtype = ParameterDtypeFromWire(wire.parameter_dtype());
   if (wire.has_optimizer()) {
     NORMD_ASSIGN_OR_RETURN(result.optimizer, OptimizerFromWire(wire.optimizer()));
   }

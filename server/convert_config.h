@@ -10,15 +10,15 @@
 // What users set of a state, between the wire and core; the other half of convert.h.
 namespace normd {
 
-// The config with every default of its kind filled in, ranges not yet checked. A field that is set
-// and that the kind or the algorithm does not have is refused; a false is not taken for set.
-// Errors: KIND_UNKNOWN, NON_FINITE_POLICY_UNKNOWN, PARAMETER_DTYPE_INVALID, FIELD_NOT_APPLICABLE,
-// OPTIMIZER_INVALID (also a field that has no default and is not set).
+// The config with every default of its kind filled in, ranges not yet checked (CheckNormConfig). A
+// field that is set and that the kind or the algorithm does not have is refused; a false is not
+// taken for set. Errors: KIND_UNKNOWN, FIELD_NOT_APPLICABLE, OPTIMIZER_INVALID (the algorithm, or a
+// field that has no default and is not set).
 absl::StatusOr<NormConfig> ConfigFromWire(const v1::NormConfig& wire);
 
 // `current` with the fields that `mask` names taken from `wire`, ranges not yet checked. Errors:
-// UPDATE_MASK_INVALID, FIELD_IMMUTABLE, FIELD_NOT_APPLICABLE, NON_FINITE_POLICY_UNKNOWN,
-// OPTIMIZER_INVALID, OPTIMIZER_ABSENT (config.optimizer.lr).
+// UPDATE_MASK_INVALID, FIELD_IMMUTABLE, FIELD_NOT_APPLICABLE, OPTIMIZER_INVALID, OPTIMIZER_ABSENT
+// (config.optimizer.lr).
 absl::StatusOr<NormConfig> UpdatedConfig(const NormConfig& current, const v1::NormConfig& wire,
                                          const google::protobuf::FieldMask& mask);
 

@@ -3,7 +3,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/norm/moments.h"
 #include "core/norm/norm_config.h"
 #include "core/norm/normalization.h"
 #include "core/state/norm_state.h"
@@ -20,11 +19,6 @@ Affine AffineOf(const NormState& state);
 
 // The running statistics. Borrows from `state`. REQUIRES: the state has them.
 Running RunningOf(const NormState& state);
-
-// OK when `saved` can be the moments of `batch`. Errors: MOMENTS_COUNT_NEGATIVE,
-// MOMENTS_LENGTH_MISMATCH (the count too), MOMENTS_M2_NEGATIVE, NON_FINITE_VALUE (under
-// NonFinitePolicy::kRefuse; metadata index: the set).
-absl::Status CheckSavedMoments(const Moments& saved, const Batch& batch, const NormConfig& config);
 
 }  // namespace normd
 

@@ -102,6 +102,14 @@ class DataCall {
     return TensorFromWire(head, request_bytes_.TensorData(index, *context_.buffers));
   }
 
+  // The same tensor without its bytes, which are in RequestPieces(index).
+  absl::StatusOr<TensorView> RequestTensorInPieces(size_t index, const v1::Tensor& head) const {
+    return TensorFromWire(head, absl::string_view(nullptr, request_bytes_.TensorBytes(index)));
+  }
+  const wire::Pieces& RequestPieces(size_t index) const {
+    return request_bytes_.TensorPieces(index);
+  }
+
   // Makes the field `number` of the response a tensor like `view`, which came with `head`, and
   // returns its bytes to be filled, aligned to a cache line.
   char* MakeResponseTensor(int number, const TensorView& view, const v1::Tensor& head) {

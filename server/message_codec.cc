@@ -68,8 +68,7 @@ absl::string_view RequestBytes::TensorData(size_t index, BufferPool& pool) {
   if (tensor.pieces.size() == 1 && IsAligned(tensor.pieces.front().data())) {
     return tensor.pieces.front();
   }
-  size_t size = 0;
-  for (const absl::string_view piece : tensor.pieces) size += piece.size();
+  const size_t size = TensorBytes(index);
   tensor.gathered = pool.Take(size);
   char* to = tensor.gathered.data();
   for (const absl::string_view piece : tensor.pieces) {
@@ -77,6 +76,12 @@ absl::string_view RequestBytes::TensorData(size_t index, BufferPool& pool) {
     to += piece.size();
   }
   return {tensor.gathered.data(), size};
+}
+
+size_t RequestBytes::TensorBytes(size_t index) const {
+  size_t size = 0;
+  for (const absl::string_view piece : tensors_[index].pieces) size += piece.size();
+  return size;
 }
 
 void RequestBytes::Clear() {

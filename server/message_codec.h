@@ -36,6 +36,11 @@ class RequestBytes {
   // for the same field, Clear or the end.
   absl::string_view TensorData(size_t index, BufferPool& pool);
 
+  // The same bytes as they lie in the message.
+  const wire::Pieces& TensorPieces(size_t index) const { return tensors_[index].pieces; }
+  // How many they are.
+  size_t TensorBytes(size_t index) const;
+
   // Lets go of all bytes.
   void Clear();
 

@@ -32,22 +32,34 @@ class NormalizeCall final : public DataCall<v1::NormalizeRequest, v1::NormalizeR
   // The output, by the running statistics or, when there are none, by the batch's own.
   absl::Status Compute(const NormState& state) override {
     response_.set_revision(state.revision);
+    return state.running_stats.has_value() ? ComputeByRunning(state) : ComputeByItself(state);
+  }
+
+  // What is not finite stays in its own value.
+  absl::Status ComputeByRunning(const NormState& state) {
+    NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensorInPieces(0, request_.input()));
+    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
+    NormalizeByRunning(batch, RequestPieces(0), RunningOf(state), AffineOf(state),
+                       MakeOutput(input), context_.runner);
+    return absl::OkStatus();
+  }
+
+  // What is not finite is refused, by the state's policy.
+  absl::Status ComputeByItself(const NormState& state) {
     NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensor(0, request_.input()));
     NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
-    char* const output =
-        MakeResponseTensor(v1::NormalizeResponse::kOutputFieldNumber, input, request_.input());
-    const Affine affine = AffineOf(state);
-    // Moments refuse what is not finite; with running statistics it stays in its own value.
-    if (state.running_stats.has_value()) {
-      NormalizeByRunning(batch, RunningOf(state), affine, output, context_.runner);
-      return absl::OkStatus();
-    }
     NORMD_RETURN_IF_ERROR(CheckHasVariance(batch));
     const NonFinitePolicy non_finite = state.config.non_finite;
+    char* const output = MakeOutput(input);
     if (batch.kind() != NormKind::kBatchNorm) {
-      return NormalizeBySamples(batch, non_finite, affine, output, context_.runner);
+      return NormalizeBySamples(batch, non_finite, AffineOf(state), output, context_.runner);
     }
-    return NormalizeAndComputeMoments(batch, non_finite, affine, output, context_.runner).status();
+    return NormalizeAndComputeMoments(batch, non_finite, AffineOf(state), output, context_.runner)
+        .status();
+  }
+
+  char* MakeOutput(const TensorView& input) {
+    return MakeResponseTensor(v1::NormalizeResponse::kOutputFieldNumber, input, request_.input());
   }
 };
 

@@ -241,9 +241,9 @@ grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContex
   }
   absl::StatusOr<Parameters> parameters = ParametersFromWire(request->parameters());
   if (parameters.ok() && !parameters->weight.has_value() && !parameters->bias.has_value()) {
-    parameters = MakeError(Reason::kParametersLengthMismatch,
-                           "neither weight nor bias is set, expected one or both",
-                           {{"field", "parameters"}});
+    parameters = MakeError(
+        Reason::kParametersLengthMismatch, "neither weight nor bias is set, expected one or both",
+        {{"field", "parameters"}, {"expected", "weight, bias or both"}, {"actual", "none"}});
   }
   if (!parameters.ok()) {
     return Refuse(context->DefaultReactor(),
@@ -309,9 +309,9 @@ grpc::ServerUnaryReactor* StateService::CommitCalibration(
     grpc::CallbackServerContext* /*context*/, const v1::CommitCalibrationRequest* request,
     v1::State* response) {
   return Change(*request, request->name(),
-                EditExisting(request->name(), /*etag=*/"",
-                             [](const NormState&, StateDraft& draft) {
-                               return draft.Mutable().CommitCalibration();
+                EditExisting(request->name(), request->etag(),
+                             [request](const NormState&, StateDraft& draft) {
+                               return draft.Mutable().CommitCalibration(request->calibration_id());
                              }),
                 response);
 }
@@ -320,9 +320,9 @@ grpc::ServerUnaryReactor* StateService::AbortCalibration(grpc::CallbackServerCon
                                                          const v1::AbortCalibrationRequest* request,
                                                          v1::State* response) {
   return Change(*request, request->name(),
-                EditExisting(request->name(), /*etag=*/"",
-                             [](const NormState&, StateDraft& draft) {
-                               return draft.Mutable().AbortCalibration();
+                EditExisting(request->name(), request->etag(),
+                             [request](const NormState&, StateDraft& draft) {
+                               return draft.Mutable().AbortCalibration(request->calibration_id());
                              }),
                 response);
 }

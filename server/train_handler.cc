@@ -48,9 +48,9 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
     }
     Moments moments = MomentsFromWire(request_.moments());
     // As with an input: what is wrong with the batch is told even when its sequence was decided.
+    NORMD_RETURN_IF_ERROR(CheckBatchMoments(moments, config));
+    NORMD_RETURN_IF_ERROR(CheckValuesPerSet(moments.count, config.kind));
     folded_ = PerChannel(moments, config);
-    NORMD_RETURN_IF_ERROR(CheckMoments(folded_, config));
-    NORMD_RETURN_IF_ERROR(CheckValuesPerSet(folded_.count, config.kind));
     return moments;
   }
 
@@ -100,7 +100,7 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
   }
 
   std::optional<absl::StatusOr<Disposition>> Decide(const NormState& state) const override {
-    return state.Decide(folded_, producer(), into());
+    return state.Decide(folded_, producer(), into(), request_.calibration_id());
   }
 
   absl::Status Change(StateDraft& draft, absl::Time now) override {

@@ -58,6 +58,13 @@ void AddEtag(CLI::App* command, std::string* etag) {
       ->option_text("ETAG");
 }
 
+CLI::Option* AddCalibrationId(CLI::App* command, std::string* calibration_id) {
+  return command
+      ->add_option("--calibration-id", *calibration_id,
+                   "Refuse unless it is the id of the calibration under way (see get)")
+      ->option_text("ID");
+}
+
 CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
                      const std::string& example) {
   CLI::App* const command = app->add_subcommand(name, description);

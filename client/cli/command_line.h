@@ -20,9 +20,10 @@ struct CommandLine {
 CLI::App* AddCommand(CLI::App* app, const std::string& name, const std::string& description,
                      const std::string& example);
 
-// Adds the NAME of a state, and --etag.
+// Adds the NAME of a state, --etag, and --calibration-id.
 void AddName(CLI::App* command, std::string* name);
 void AddEtag(CLI::App* command, std::string* etag);
+CLI::Option* AddCalibrationId(CLI::App* command, std::string* calibration_id);
 
 // Checks that a whole number is 1 or more.
 CLI::Validator OneOrMore();

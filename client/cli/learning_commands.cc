@@ -26,6 +26,7 @@ struct ApplyOptions {
 struct CalibrateOptions {
   std::string name;
   std::string etag;
+  std::string calibration_id;
   client::CalibrationMethod method = client::CalibrationMethod::kMeanOfBatches;
 };
 
@@ -107,6 +108,7 @@ CLI::App* AddCalibration(CLI::App* calibrate, CommandLine* line,
   CLI::App* const command = AddCommand(calibrate, name, description,
                                        absl::StrCat("  normctl calibrate ", name, " resnet/bn1"));
   AddName(command, &options->name);
+  AddEtag(command, &options->etag);
   command->callback([line, options, verb, call] {
     line->run = [line, options, verb, call] {
       const auto client = Connect(line->global);
@@ -124,7 +126,9 @@ void AddCalibrate(CLI::App* app, CommandLine* line) {
       "  normctl train resnet/bn1 --input batches.npy --batch-size 32 --calibrate\n"
       "  normctl calibrate commit resnet/bn1\n\n"
       "Any number of clients may contribute between begin and commit; the old statistics serve\n"
-      "until the commit. A commit without a contribution, or without begin, is exit code 5.");
+      "until the commit. `get` shows the calibration's id: with --calibration-id, train, commit "
+      "and\n"
+      "abort mean no other. A commit without a contribution, or without begin, is exit code 5.");
   calibrate->require_subcommand(1);
   const auto options = std::make_shared<CalibrateOptions>();
   CLI::App* const begin = AddCalibration(
@@ -132,7 +136,6 @@ void AddCalibrate(CLI::App* app, CommandLine* line) {
       [](client::Client* client, const CalibrateOptions& given) {
         return client->BeginCalibration(given.name, given.method, given.etag);
       });
-  AddEtag(begin, &options->etag);
   begin
       ->add_option("--method", options->method,
                    "What a commit makes of the batches: the mean of their means and\n"
@@ -142,15 +145,21 @@ void AddCalibrate(CLI::App* app, CommandLine* line) {
           {"mean-of-batches", client::CalibrationMethod::kMeanOfBatches},
           {"pooled", client::CalibrationMethod::kPooled}}))
       ->option_text("mean-of-batches|pooled");
-  AddCalibration(calibrate, line, options, "commit",
-                 "Make what was gathered the running statistics, at once", "calibration committed",
-                 [](client::Client* client, const CalibrateOptions& given) {
-                   return client->CommitCalibration(given.name);
-                 });
-  AddCalibration(calibrate, line, options, "abort", "Forget what was gathered",
-                 "calibration aborted", [](client::Client* client, const CalibrateOptions& given) {
-                   return client->AbortCalibration(given.name);
-                 });
+  AddCalibrationId(AddCalibration(calibrate, line, options, "commit",
+                                  "Make what was gathered the running statistics, at once",
+                                  "calibration committed",
+                                  [](client::Client* client, const CalibrateOptions& given) {
+                                    return client->CommitCalibration(
+                                        given.name, given.calibration_id, given.etag);
+                                  }),
+                   &options->calibration_id);
+  AddCalibrationId(AddCalibration(calibrate, line, options, "abort", "Forget what was gathered",
+                                  "calibration aborted",
+                                  [](client::Client* client, const CalibrateOptions& given) {
+                                    return client->AbortCalibration(
+                                        given.name, given.calibration_id, given.etag);
+                                  }),
+                   &options->calibration_id);
 }
 
 }  // namespace

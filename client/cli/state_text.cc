@@ -107,7 +107,8 @@ ordered_json StateToJson(const client::State& state) {
   if (state.calibration.has_value()) {
     json["calibration"] = {{"method", MethodName(state.calibration->method)},
                            {"num_batches", state.calibration->num_batches},
-                           {"count", state.calibration->count}};
+                           {"count", state.calibration->count},
+                           {"calibration_id", state.calibration->calibration_id}};
   }
   return json;
 }
@@ -131,9 +132,12 @@ std::string StateToText(const client::State& state, size_t channels_max) {
     table.AddRow({"optimizer_step", absl::StrCat(state.optimizer_step)});
   }
   if (state.calibration.has_value()) {
-    table.AddRow({"calibration", absl::StrCat(MethodName(state.calibration->method), ", ",
-                                              state.calibration->num_batches, " batches, ",
-                                              state.calibration->count, " values a channel")});
+    table.AddRow(
+        {"calibration",
+         absl::StrCat(MethodName(state.calibration->method), ", ", state.calibration->num_batches,
+                      " batches, ", state.calibration->count, " values a channel",
+                      config.kind == client::NormKind::kInstanceNorm ? " and sample" : "", ", id ",
+                      state.calibration->calibration_id)});
   }
   table.AddRow({"frozen", yes_or_no(state.frozen)});
   if (config.track_running_stats) {

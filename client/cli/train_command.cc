@@ -27,6 +27,7 @@ struct TrainOptions {
   StreamOptions stream;
   bool moments = false;
   bool calibrate = false;
+  std::string calibration_id;
   client::Durability durability = client::Durability::kDurable;
   std::string producer_id;
   int64_t first_sequence = 1;
@@ -105,6 +106,7 @@ absl::Status SendBatch(const TrainOptions& options, client::NormKind kind, bool 
   const client::Batch batch = ToBatch(mini_batch.array, options.stream.cut.layout);
   client::SendOptions send_options;
   send_options.calibrate = options.calibrate;
+  send_options.calibration_id = options.calibration_id;
   if (options.moments) {
     const absl::StatusOr<client::Moments> moments = client::ComputeMoments(batch, kind);
     if (!moments.ok()) return moments.status();
@@ -221,9 +223,11 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
       command->add_flag("--moments", options->moments,
                         "Compute the moments of each mini-batch here and send these alone;\n"
                         "of batch_norm and instance_norm");
-  command->add_flag("--calibrate", options->calibrate,
-                    "Contribute to the calibration under way (see calibrate) instead of the\n"
-                    "running statistics");
+  CLI::Option* const calibrate =
+      command->add_flag("--calibrate", options->calibrate,
+                        "Contribute to the calibration under way (see calibrate) instead of the\n"
+                        "running statistics");
+  AddCalibrationId(command, &options->calibration_id)->needs(calibrate);
   command
       ->add_option("-o,--output", options->stream.output_path,
                    "Write the mini-batches, normalized by their own statistics, in the\n"

@@ -69,6 +69,8 @@ struct TrainOptions {
   bool return_moments = false;
   // Contribute to the calibration under way instead (CALIBRATION_NOT_ACTIVE).
   bool calibrate = false;
+  // With `calibrate`, when not empty: only to this one (CALIBRATION_MISMATCH).
+  std::string calibration_id;
   Durability durability = Durability::kDurable;
 };
 
@@ -133,15 +135,21 @@ class Client {
   absl::StatusOr<State> FreezeState(absl::string_view name, absl::string_view etag = "");
   absl::StatusOr<State> UnfreezeState(absl::string_view name, absl::string_view etag = "");
   // Begins to gather precise statistics, from Train() calls with `calibrate` of any client; serving
-  // goes on with the old ones. Errors: STATE_NOT_FOUND, ETAG_MISMATCH, STATE_FROZEN,
-  // RUNNING_STATS_ABSENT, CALIBRATION_ACTIVE, FIELD_NOT_APPLICABLE (kPooled of an instance norm).
+  // goes on with the old ones. The result's calibration tells the id that Train(), Commit and Abort
+  // may name. Errors: STATE_NOT_FOUND, ETAG_MISMATCH, STATE_FROZEN, RUNNING_STATS_ABSENT,
+  // CALIBRATION_ACTIVE, FIELD_NOT_APPLICABLE (kPooled of an instance norm).
   absl::StatusOr<State> BeginCalibration(absl::string_view name, CalibrationMethod method,
                                          absl::string_view etag = "");
-  // Replaces the running statistics by what was gathered, at once. Errors: STATE_NOT_FOUND,
-  // STATE_FROZEN, CALIBRATION_NOT_ACTIVE, CALIBRATION_EMPTY.
-  absl::StatusOr<State> CommitCalibration(absl::string_view name);
-  // Forgets what was gathered. Errors: STATE_NOT_FOUND, STATE_FROZEN, CALIBRATION_NOT_ACTIVE.
-  absl::StatusOr<State> AbortCalibration(absl::string_view name);
+  // Replaces the running statistics by what was gathered, at once. A calibration_id that is not
+  // empty must be that of the calibration under way. Errors: STATE_NOT_FOUND, ETAG_MISMATCH,
+  // STATE_FROZEN, CALIBRATION_NOT_ACTIVE, CALIBRATION_MISMATCH, CALIBRATION_EMPTY.
+  absl::StatusOr<State> CommitCalibration(absl::string_view name,
+                                          absl::string_view calibration_id = "",
+                                          absl::string_view etag = "");
+  // Forgets what was gathered. Errors: as CommitCalibration, but for CALIBRATION_EMPTY.
+  absl::StatusOr<State> AbortCalibration(absl::string_view name,
+                                         absl::string_view calibration_id = "",
+                                         absl::string_view etag = "");
   // Watches the states whose names begin with `prefix`. When it returns the watch stands, or was
   // refused: then the first Next() says why (STATE_NAME_INVALID, LIMIT_REACHED, kUnavailable).
   // Errors: kDeadlineExceeded.

@@ -32,6 +32,7 @@ v1::TrainRequest MakeTrainRequest(absl::string_view state, const TrainOptions& o
   request.set_return_output(options.return_output);
   request.set_return_moments(options.return_moments);
   request.set_calibrate(options.calibrate);
+  request.set_calibration_id(options.calibration_id);
   request.set_durability(ToWire(options.durability));
   return request;
 }

@@ -169,15 +169,23 @@ absl::StatusOr<State> Client::BeginCalibration(absl::string_view name, Calibrati
   return CallForState(*impl_, &v1::StateService::Stub::BeginCalibration, request);
 }
 
-absl::StatusOr<State> Client::CommitCalibration(absl::string_view name) {
+absl::StatusOr<State> Client::CommitCalibration(absl::string_view name,
+                                                absl::string_view calibration_id,
+                                                absl::string_view etag) {
   v1::CommitCalibrationRequest request;
   request.set_name(std::string(name));
+  request.set_calibration_id(std::string(calibration_id));
+  request.set_etag(std::string(etag));
   return CallForState(*impl_, &v1::StateService::Stub::CommitCalibration, request);
 }
 
-absl::StatusOr<State> Client::AbortCalibration(absl::string_view name) {
+absl::StatusOr<State> Client::AbortCalibration(absl::string_view name,
+                                               absl::string_view calibration_id,
+                                               absl::string_view etag) {
   v1::AbortCalibrationRequest request;
   request.set_name(std::string(name));
+  request.set_calibration_id(std::string(calibration_id));
+  request.set_etag(std::string(etag));
   return CallForState(*impl_, &v1::StateService::Stub::AbortCalibration, request);
 }
 

@@ -155,7 +155,7 @@ absl::StatusOr<StateConfig> FromWire(const v1::NormConfig& wire) {
 Calibration FromWire(const v1::Calibration& wire) {
   return {wire.method() == v1::Calibration::POOLED ? CalibrationMethod::kPooled
                                                    : CalibrationMethod::kMeanOfBatches,
-          wire.num_batches(), wire.count()};
+          wire.num_batches(), wire.count(), wire.calibration_id()};
 }
 
 Disposition FromWire(v1::Disposition disposition) {

@@ -65,6 +65,7 @@ v1::TrainRequest ToRequest(const TrainFlags& flags) {
   request.set_return_output(flags.return_output);
   request.set_return_moments(flags.return_moments);
   request.set_calibrate(flags.calibrate);
+  request.set_calibration_id(std::string(flags.calibration_id));
   return request;
 }
 

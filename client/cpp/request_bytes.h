@@ -22,6 +22,7 @@ struct TrainFlags {
   bool return_output = false;
   bool return_moments = false;
   bool calibrate = false;
+  absl::string_view calibration_id = {};
 };
 
 // The batch of a TrainRequest, with what is asked for.

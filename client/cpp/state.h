@@ -116,7 +116,9 @@ enum class CalibrationMethod {
 struct Calibration {
   CalibrationMethod method = CalibrationMethod::kMeanOfBatches;
   int64_t num_batches = 0;  // contributed so far
-  int64_t count = 0;        // values per channel contributed so far
+  // Values of each channel contributed so far; kInstanceNorm: of each channel in one sample.
+  int64_t count = 0;
+  std::string calibration_id;  // names it among all of the state
 };
 
 // One named normalization state as the server has it.

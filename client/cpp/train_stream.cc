@@ -12,7 +12,7 @@ namespace {
 constexpr char kMethod[] = "/normd.v1.NormalizationService/StreamTrain";
 
 TrainFlags ToFlags(const SendOptions& options) {
-  return {options.return_output, options.return_moments, options.calibrate};
+  return {options.return_output, options.return_moments, options.calibrate, options.calibration_id};
 }
 
 }  // namespace

@@ -46,6 +46,8 @@ struct SendOptions {
   bool return_moments = false;
   // Contribute to the calibration under way instead (CALIBRATION_NOT_ACTIVE).
   bool calibrate = false;
+  // With `calibrate`, when not empty: only to this one (CALIBRATION_MISMATCH).
+  std::string calibration_id;
   // The sequence of this update; must be above the last one of this state. Nothing: the next one.
   std::optional<int64_t> sequence;
 };

@@ -10,7 +10,7 @@
 namespace normd::load {
 namespace {
 
-absl::StatusOr<grpc::Slice> EncodeBatch(const RequestOptions& options) {
+absl::StatusOr<grpc::ByteBuffer> EncodeBatch(const RequestOptions& options) {
   switch (options.mode) {
     case Mode::kTrain:
       return client::EncodeTrainBatch(options.batch, {.return_output = options.return_output});
@@ -33,7 +33,7 @@ absl::StatusOr<RequestSource> RequestSource::Make(RequestOptions options) {
   return RequestSource(std::move(options), *std::move(batch));
 }
 
-RequestSource::RequestSource(RequestOptions options, grpc::Slice batch)
+RequestSource::RequestSource(RequestOptions options, grpc::ByteBuffer batch)
     : options_(std::move(options)), batch_(std::move(batch)) {
   if (options_.mode != Mode::kNormalize) return;
   heads_.reserve(options_.states.size());

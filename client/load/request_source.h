@@ -64,10 +64,10 @@ class RequestSource {
   Stream OpenStream(int64_t index) const { return Stream(this, index); }
 
  private:
-  RequestSource(RequestOptions options, grpc::Slice batch);
+  RequestSource(RequestOptions options, grpc::ByteBuffer batch);
 
   RequestOptions options_;
-  grpc::Slice batch_;               // of every message
+  grpc::ByteBuffer batch_;          // of every message
   std::vector<grpc::Slice> heads_;  // kNormalize: a state's
 };
 

@@ -20,7 +20,6 @@ constexpr ReasonInfo kTable[] = {
     {Reason::kShapeOverflow, "SHAPE_OVERFLOW", absl::StatusCode::kInvalidArgument},
     {Reason::kDimensionNegative, "DIMENSION_NEGATIVE", absl::StatusCode::kInvalidArgument},
     {Reason::kDtypeUnknown, "DTYPE_UNKNOWN", absl::StatusCode::kInvalidArgument},
-    {Reason::kDtypeNotImplemented, "DTYPE_NOT_IMPLEMENTED", absl::StatusCode::kUnimplemented},
     {Reason::kLayoutUnknown, "LAYOUT_UNKNOWN", absl::StatusCode::kInvalidArgument},
     {Reason::kNonFiniteValue, "NON_FINITE_VALUE", absl::StatusCode::kInvalidArgument},
     {Reason::kOneValuePerChannel, "ONE_VALUE_PER_CHANNEL", absl::StatusCode::kInvalidArgument},
@@ -39,7 +38,6 @@ constexpr ReasonInfo kTable[] = {
      absl::StatusCode::kInvalidArgument},
     {Reason::kCorrectionOutOfRange, "CORRECTION_OUT_OF_RANGE", absl::StatusCode::kInvalidArgument},
     {Reason::kKindUnknown, "KIND_UNKNOWN", absl::StatusCode::kInvalidArgument},
-    {Reason::kKindNotImplemented, "KIND_NOT_IMPLEMENTED", absl::StatusCode::kUnimplemented},
     {Reason::kNonFinitePolicyUnknown, "NON_FINITE_POLICY_UNKNOWN",
      absl::StatusCode::kInvalidArgument},
     {Reason::kParametersAbsent, "PARAMETERS_ABSENT", absl::StatusCode::kFailedPrecondition},
@@ -53,7 +51,6 @@ constexpr ReasonInfo kTable[] = {
     {Reason::kViewUnknown, "VIEW_UNKNOWN", absl::StatusCode::kInvalidArgument},
     {Reason::kMessageTooLarge, "MESSAGE_TOO_LARGE", absl::StatusCode::kResourceExhausted},
     {Reason::kMessageMalformed, "MESSAGE_MALFORMED", absl::StatusCode::kInvalidArgument},
-    {Reason::kMethodNotImplemented, "METHOD_NOT_IMPLEMENTED", absl::StatusCode::kUnimplemented},
     {Reason::kRecordDamaged, "RECORD_DAMAGED", absl::StatusCode::kDataLoss},
     {Reason::kStoreUnavailable, "STORE_UNAVAILABLE", absl::StatusCode::kUnavailable},
     {Reason::kStoreFull, "STORE_FULL", absl::StatusCode::kResourceExhausted},
@@ -81,6 +78,9 @@ constexpr ReasonInfo kTable[] = {
     {Reason::kCalibrationMethodUnknown, "CALIBRATION_METHOD_UNKNOWN",
      absl::StatusCode::kInvalidArgument},
     {Reason::kMomentsNotPossible, "MOMENTS_NOT_POSSIBLE", absl::StatusCode::kInvalidArgument},
+    {Reason::kCalibrationMismatch, "CALIBRATION_MISMATCH", absl::StatusCode::kFailedPrecondition},
+    {Reason::kRunningStatsOutOfRange, "RUNNING_STATS_OUT_OF_RANGE",
+     absl::StatusCode::kInvalidArgument},
 };
 
 static_assert(

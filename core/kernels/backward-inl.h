@@ -15,6 +15,7 @@
 #include "core/kernels/backward_sums-inl.h"
 #include "core/kernels/batch_extents.h"
 #include "core/kernels/element-inl.h"
+#include "core/kernels/spread-inl.h"
 #include "core/tensor/data_type.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -178,10 +179,10 @@ void ColumnInputGradient(const T* x, const T* dy, const BatchExtents& extents, C
   const size_t end = range.first + range.count;
   for (size_t first = range.first; first < end; first += strip) {
     const size_t count = std::min(strip, end - first);
-    SpreadChannels(channels.center + first, count, spatial, replicas, center);
-    SpreadChannels(channels.of_dy + first, count, spatial, replicas, of_dy);
-    SpreadChannels(channels.of_x + first, count, spatial, replicas, of_x);
-    SpreadChannels(channels.offset + first, count, spatial, replicas, offset);
+    Spread(channels.center + first, count, spatial, replicas, center);
+    Spread(channels.of_dy + first, count, spatial, replicas, of_dy);
+    Spread(channels.of_x + first, count, spatial, replicas, of_x);
+    Spread(channels.offset + first, count, spatial, replicas, offset);
     const size_t columns = count * spatial;
     size_t start = first * spatial;
     ColumnRowsInputGradient<kStream>(x + start, dy + start, wide_rows, row_length * replicas,

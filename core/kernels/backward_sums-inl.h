@@ -13,6 +13,7 @@
 #include "core/kernels/backward_plan.h"
 #include "core/kernels/batch_extents.h"
 #include "core/kernels/element-inl.h"
+#include "core/kernels/spread-inl.h"
 #include "core/tensor/data_type.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -31,37 +32,6 @@ inline constexpr size_t kDoubleLanes = HWY_MIN(kLanesMax, HWY_LANES(double));
 // A vector of doubles of at most kLanes lanes.
 template <size_t kLanes>
 using DoubleTag = hn::CappedTag<double, kLanes>;
-
-// to[0, count * replicas) = values[0, count), again and again.
-template <typename C>
-HWY_INLINE void RepeatValues(const C* values, size_t count, size_t replicas, C* HWY_RESTRICT to) {
-  const hn::CappedTag<C, kComputeLanesMax<C>> d;
-  const size_t lanes = hn::Lanes(d);
-  for (size_t replica = 0; replica < replicas; ++replica, to += count) {
-    if (count < lanes) {
-      for (size_t i = 0; i < count; ++i) to[i] = values[i];
-    } else {
-      // Calls to memmove would take longer than small batches.
-      for (size_t i = 0; i + lanes < count; i += lanes) {
-        hn::StoreU(hn::LoadU(d, values + i), d, to + i);
-      }
-      hn::StoreU(hn::LoadU(d, values + count - lanes), d, to + count - lanes);
-    }
-  }
-}
-
-// Repeats every value `spatial` times, then the whole `replicas` times. REQUIRES: replicas >= 1.
-template <typename C>
-HWY_INLINE void SpreadChannels(const C* values, size_t channels, size_t spatial, size_t replicas,
-                               C* HWY_RESTRICT to) {
-  if (spatial == 1) {
-    RepeatValues(values, channels, replicas, to);
-    return;
-  }
-  for (size_t i = 0; i < channels; ++i) std::fill_n(to + i * spatial, spatial, values[i]);
-  const size_t length = channels * spatial;
-  RepeatValues<C>(to, length, replicas - 1, to + length);
-}
 
 // ---------------------------------------------------------------------------------------------
 // Columns: a row is one sample; every column of it has its own mean and sums. A channel owns
@@ -165,7 +135,7 @@ void ColumnGradientSums(const T* x, const T* dy, const BatchExtents& extents, Ch
   for (size_t first = range.first; first < end; first += strip) {
     const size_t channels = std::min(strip, end - first);
     const size_t columns = channels * spatial;
-    if (own_means) SpreadChannels(mean + first, channels, spatial, replicas, means);
+    if (own_means) Spread(mean + first, channels, spatial, replicas, means);
     const ColumnGradients block = {own_means ? means : mean + first, sums, dots};
     for (size_t row = 0; row < extents.samples; row += block_rows) {
       const size_t rows = std::min(block_rows, extents.samples - row);

@@ -16,6 +16,7 @@
 #include "core/kernels/element-inl.h"
 #include "core/kernels/normalize.h"
 #include "core/kernels/normalize_plan.h"
+#include "core/kernels/spread-inl.h"
 #include "core/tensor/data_type.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -157,41 +158,6 @@ void NormalizeStridedRows(const T* x, size_t rows, size_t stride, size_t columns
   for (size_t row = 0; row < rows; ++row) {
     NormalizeRun<kStream>(x + row * stride, columns, coefficients, y + row * stride);
   }
-}
-
-// to[0, count * replicas) = values[0, count), again and again.
-template <typename C>
-HWY_INLINE void Repeat(const C* values, size_t count, size_t replicas, C* HWY_RESTRICT to) {
-  const ComputeTag<C, kComputeLanesMax<C>> d;
-  const size_t lanes = hn::Lanes(d);
-  if (count >= lanes) {
-    // Calls to memmove would take longer than small batches.
-    for (size_t replica = 0; replica < replicas; ++replica, to += count) {
-      for (size_t i = 0; i + lanes < count; i += lanes)
-        hn::StoreU(hn::LoadU(d, values + i), d, to + i);
-      hn::StoreU(hn::LoadU(d, values + count - lanes), d, to + count - lanes);
-    }
-    return;
-  }
-  std::copy_n(values, count, to);
-  for (size_t done = 1; done < replicas;) {
-    const size_t more = std::min(done, replicas - done);
-    std::copy_n(to, more * count, to + done * count);
-    done += more;
-  }
-}
-
-// Repeats every value `spatial` times, then the whole `replicas` times.
-template <typename C>
-HWY_INLINE void Spread(const C* values, size_t count, size_t spatial, size_t replicas,
-                       C* HWY_RESTRICT to) {
-  if (spatial == 1) {
-    Repeat(values, count, replicas, to);
-    return;
-  }
-  for (size_t i = 0; i < count; ++i) std::fill_n(to + i * spatial, spatial, values[i]);
-  const size_t length = count * spatial;
-  if (replicas > 1) Repeat<C>(to, length, replicas - 1, to + length);
 }
 
 // Rows are short, or their channels are: gives every column its own coefficients, and walks

@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <vector>
 
-#include "core/kernels/normalize.h"
 #include "core/norm/normalization.h"
 #include "core/norm/walk.h"
+#include "core/norm/wide.h"
 
 namespace normd {
 namespace {
@@ -26,13 +26,8 @@ struct Backward {
 };
 
 // One of each a channel or row, as in GradientCoefficients: center, of_dy, of_x, offset.
-template <typename T>
-using Coefficients = Scratch<ComputeType<T>, 4>;
-
-template <typename T>
-GradientCoefficients<T> ToGradientCoefficients(Coefficients<T>& by) {
-  return {.center = by[0], .of_dy = by[1], .of_x = by[2], .offset = by[3]};
-}
+template <typename C>
+using Coefficients = Scratch<C, 4>;
 
 // What flows back to one set of `count` values, from the sums over the set of weight dy and weight
 // dy (x - mean): dx = dy weight of_dy + (x - mean) of_x + offset.
@@ -48,22 +43,26 @@ SetGradient GradientOfSet(NormKind kind, const SetFactors& set, double sum, doub
   const bool has_mean = kind != NormKind::kRmsNorm;
   // One value is its own mean: what it is changes nothing.
   if (has_mean && count == 1) return {};
+  // In this order, since the cube of a large invstd is too large.
   return {.of_dy = set.invstd,
-          .of_x = -set.invstd * set.invstd * set.invstd * dot / count,
+          .of_x = -(set.invstd * dot / count) * set.invstd * set.invstd,
           .offset = has_mean ? -set.invstd * sum / count : 0.0};
 }
 
-// The coefficients of one channel or row; the part of the mean that T's compute type cannot hold
-// goes into the offset.
-template <typename T>
-void SetCoefficient(const SetFactors& set, double weight, const SetGradient& gradient, size_t index,
-                    Coefficients<T>& to) {
-  const auto center = static_cast<ComputeType<T>>(set.mean);
-  to[0][index] = center;
-  to[1][index] = static_cast<ComputeType<T>>(gradient.of_dy * weight);
-  to[2][index] = static_cast<ComputeType<T>>(gradient.of_x);
-  to[3][index] = static_cast<ComputeType<T>>(
-      gradient.offset - gradient.of_x * (set.mean - static_cast<double>(center)));
+// The coefficients of one channel or row; the part of the mean that C cannot hold goes into the
+// offset. Whether C holds the rest.
+template <typename C>
+bool SetCoefficient(const SetFactors& set, double weight, const SetGradient& gradient, size_t index,
+                    Coefficients<C>& to) {
+  const auto center = static_cast<C>(set.mean);
+  const double of_dy = gradient.of_dy * weight;
+  const double offset = gradient.offset - gradient.of_x * (set.mean - static_cast<double>(center));
+  to.At(0, index) = center;
+  to.At(1, index) = static_cast<C>(of_dy);
+  to.At(2, index) = static_cast<C>(gradient.of_x);
+  to.At(3, index) = static_cast<C>(offset);
+  return HoldsCenter<C>(set.mean) && HoldsFactor<C>(of_dy) && HoldsFactor<C>(gradient.of_x) &&
+         HoldsTerm<C>(offset);
 }
 
 // The same of every piece of a walk, added up in the end.
@@ -123,38 +122,49 @@ void WalkChannels(const Backward<T>& walk) {
   const size_t channels = extents.channels;
   const double count = static_cast<double>(walk.batch.count());
   const double eps = EpsOf(walk.batch, walk.affine);
-  Scratch<double, 2> sums(channels);
-  Coefficients<T> by(walk.dx == nullptr ? 0 : channels);
-  const auto finish_channels = [&](size_t first, size_t end) {
-    for (size_t c = first; c < end; ++c) {
+  Scratch<double, 3> sums(channels);  // and invstd
+  Coefficients<ComputeType<T>> by(walk.dx == nullptr ? 0 : channels);
+  const auto finish_sums = [&](ChannelRange range) {
+    for (size_t c = range.first; c < range.first + range.count; ++c) {
       const SetFactors set =
           FactorsOfSet(NormKind::kBatchNorm, walk.moments.mean[c], walk.moments.m2[c], count, eps);
-      if (walk.gradients != nullptr) {
-        walk.gradients->weight[c] = sums[1][c] * set.invstd;
-        walk.gradients->bias[c] = sums[0][c];
-      }
-      if (walk.dx == nullptr) continue;
+      sums[2][c] = set.invstd;
+      if (walk.gradients == nullptr) continue;
+      walk.gradients->weight[c] = sums[1][c] * set.invstd;
+      walk.gradients->bias[c] = sums[0][c];
+    }
+  };
+  const auto set_coefficients = [&](ChannelRange range, auto& to) {
+    bool held = true;
+    for (size_t c = range.first; c < range.first + range.count; ++c) {
+      const SetFactors set = {walk.moments.mean[c], sums[2][c]};
       const double weight = WeightOf(walk.affine, c);
       const SetGradient gradient =
           GradientOfSet(NormKind::kBatchNorm, set, weight * sums[0][c], weight * sums[1][c], count);
-      SetCoefficient<T>(set, weight, gradient, c, by);
+      held &= SetCoefficient(set, weight, gradient, c, to);
     }
+    return held;
   };
   const size_t pieces = PieceCount(walk.batch.num_elements(), walk.runner);
   const size_t pass = std::max<size_t>(1, ChannelsPerPass(extents) / 2);  // x and dy
   if (pass >= channels || channels < pieces || ChannelsPerPass(extents) == channels) {
     SumChannels(walk.x, walk.dy, extents, walk.moments.mean.data(), sums[0], sums[1], walk.runner);
-    finish_channels(0, channels);
+    const ChannelRange all = {0, channels};
+    finish_sums(all);
     if (walk.dx == nullptr) return;
     const size_t sample_values = channels * extents.spatial;
     const size_t sample_pieces = std::min(pieces, extents.samples);
-    ForPieces(extents.samples, sample_pieces, walk.runner,
-              [&](size_t /*piece*/, size_t first, size_t end) {
-                const size_t at = first * sample_values;
-                ComputeInputGradient(walk.x + at, walk.dy + at,
-                                     {end - first, channels, extents.spatial}, {0, channels},
-                                     ToGradientCoefficients<T>(by), walk.dx + at);
-              });
+    SetAndUse(
+        by, all, [&](auto& to) { return set_coefficients(all, to); },
+        [&](auto& set) {
+          ForPieces(extents.samples, sample_pieces, walk.runner,
+                    [&](size_t /*piece*/, size_t first, size_t end) {
+                      const size_t at = first * sample_values;
+                      InputGradientBy(walk.x + at, walk.dy + at,
+                                      {end - first, channels, extents.spatial}, all, set,
+                                      walk.dx + at);
+                    });
+        });
     return;
   }
   ForPieces(channels, pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
@@ -162,9 +172,11 @@ void WalkChannels(const Backward<T>& walk) {
       const ChannelRange range = {first, std::min(pass, end - first)};
       ComputeGradientSums(walk.x, walk.dy, extents, range, walk.moments.mean.data(), sums[0],
                           sums[1]);
-      finish_channels(first, first + range.count);
+      finish_sums(range);
       if (walk.dx == nullptr) continue;
-      ComputeInputGradient(walk.x, walk.dy, extents, range, ToGradientCoefficients<T>(by), walk.dx);
+      SetAndUse(
+          by, range, [&](auto& to) { return set_coefficients(range, to); },
+          [&](auto& set) { InputGradientBy(walk.x, walk.dy, extents, range, set, walk.dx); });
     }
   });
 }
@@ -173,7 +185,7 @@ void WalkChannels(const Backward<T>& walk) {
 // first), or the channels of one sample (channels last).
 template <typename T>
 void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Gradients* gradients,
-              Scratch<double, 3>& of_channels, Coefficients<T>& by) {
+              Scratch<double, 4>& of_channels, Coefficients<ComputeType<T>>& by) {
   const Batch& batch = walk.batch;
   const size_t set_channels = batch.channels() / batch.sets_per_sample();
   const size_t channels = sets * set_channels;
@@ -184,36 +196,53 @@ void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Gradients* gra
   double* const mean = of_channels[0];
   double* const sum = of_channels[1];
   double* const dot = of_channels[2];
+  double* const invstd = of_channels[3];  // one a set
   for (size_t set = 0; set < sets; ++set) {
     std::fill_n(mean + set * set_channels, set_channels, walk.moments.mean[first + set]);
   }
   ComputeGradientSums(walk.x + at, walk.dy + at, SampleExtents(batch, channels), {0, channels},
                       mean, sum, dot);
+  const auto channel_of = [&](size_t set) {
+    return (first + set) % batch.sets_per_sample() * set_channels;
+  };
   for (size_t set = 0; set < sets; ++set) {
-    const SetFactors factors = FactorsOfSet(batch.kind(), walk.moments.mean[first + set],
-                                            walk.moments.m2[first + set], count, eps);
+    invstd[set] = FactorsOfSet(batch.kind(), walk.moments.mean[first + set],
+                               walk.moments.m2[first + set], count, eps)
+                      .invstd;
+    if (gradients == nullptr) continue;
     const size_t begin = set * set_channels;
-    const size_t index = of_sets.range.first + begin;
-    const size_t channel = (first + set) % batch.sets_per_sample() * set_channels;
-    double set_sum = 0;
-    double set_dot = 0;
+    const size_t channel = channel_of(set);
     for (size_t c = 0; c < set_channels; ++c) {
-      const double weight = WeightOf(walk.affine, channel + c);
-      set_sum += weight * sum[begin + c];
-      set_dot += weight * dot[begin + c];
-      if (gradients == nullptr) continue;
-      gradients->weight[channel + c] += dot[begin + c] * factors.invstd;
+      gradients->weight[channel + c] += dot[begin + c] * invstd[set];
       gradients->bias[channel + c] += sum[begin + c];
-    }
-    if (walk.dx == nullptr) continue;
-    const SetGradient gradient = GradientOfSet(batch.kind(), factors, set_sum, set_dot, count);
-    for (size_t c = 0; c < set_channels; ++c) {
-      SetCoefficient<T>(factors, WeightOf(walk.affine, channel + c), gradient, index + c, by);
     }
   }
   if (walk.dx == nullptr) return;
-  ComputeInputGradient(walk.x + of_sets.origin, walk.dy + of_sets.origin, of_sets.extents,
-                       of_sets.range, ToGradientCoefficients<T>(by), walk.dx + of_sets.origin);
+  const auto set_coefficients = [&](auto& to) {
+    bool held = true;
+    for (size_t set = 0; set < sets; ++set) {
+      const size_t begin = set * set_channels;
+      const size_t channel = channel_of(set);
+      double set_sum = 0;
+      double set_dot = 0;
+      for (size_t c = 0; c < set_channels; ++c) {
+        const double weight = WeightOf(walk.affine, channel + c);
+        set_sum += weight * sum[begin + c];
+        set_dot += weight * dot[begin + c];
+      }
+      const SetFactors factors = {mean[begin], invstd[set]};
+      const SetGradient gradient = GradientOfSet(batch.kind(), factors, set_sum, set_dot, count);
+      for (size_t c = 0; c < set_channels; ++c) {
+        held &= SetCoefficient(factors, WeightOf(walk.affine, channel + c), gradient,
+                               of_sets.range.first + begin + c, to);
+      }
+    }
+    return held;
+  };
+  SetAndUse(by, of_sets.range, set_coefficients, [&](auto& set) {
+    InputGradientBy(walk.x + of_sets.origin, walk.dy + of_sets.origin, of_sets.extents,
+                    of_sets.range, set, walk.dx + of_sets.origin);
+  });
 }
 
 template <typename T>
@@ -233,8 +262,8 @@ void WalkBlocks(const Backward<T>& walk) {
     first *= unit;
     end *= unit;
     const size_t channels = std::min(block, end - first) * set_channels;
-    Scratch<double, 3> of_channels(channels);
-    Coefficients<T> by(walk.dx == nullptr ? 0 : BlockCoefficients(batch, channels));
+    Scratch<double, 4> of_channels(channels);
+    Coefficients<ComputeType<T>> by(walk.dx == nullptr ? 0 : BlockCoefficients(batch, channels));
     for (; first < end; first += block) {
       WalkSets(walk, first, std::min(block, end - first), parts.empty() ? nullptr : &parts[piece],
                of_channels, by);
@@ -250,14 +279,13 @@ void WalkRows(const Backward<T>& walk) {
   const size_t columns = batch.channels();
   const double count = static_cast<double>(columns);
   const double eps = EpsOf(batch, walk.affine);
-  const std::vector<ComputeType<T>> weight(walk.affine.weight.begin(), walk.affine.weight.end());
-  const ComputeType<T>* const weight_or_null = weight.empty() ? nullptr : weight.data();
+  const RowParameter<ComputeType<T>> weight(walk.affine.weight);
   const size_t block = std::max<size_t>(1, kCachedValues / 2 / columns);
   const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.samples());
   std::vector<Gradients> parts = GradientsOfPieces(walk.gradients, pieces);
   ForPieces(batch.samples(), pieces, walk.runner, [&](size_t piece, size_t first, size_t end) {
     Scratch<double, 4> of_rows(std::min(block, end - first));
-    Coefficients<T> by(walk.dx == nullptr ? 0 : std::min(block, end - first));
+    Coefficients<ComputeType<T>> by(walk.dx == nullptr ? 0 : std::min(block, end - first));
     double* const grad_weight = parts.empty() ? nullptr : parts[piece].weight.data();
     double* const grad_bias =
         parts.empty() || parts[piece].bias.empty() ? nullptr : parts[piece].bias.data();
@@ -265,22 +293,28 @@ void WalkRows(const Backward<T>& walk) {
       const size_t rows = std::min(block, end - first);
       const size_t at = first * columns;
       for (size_t row = 0; row < rows; ++row) {
-        const SetFactors set = FactorsOfSet(batch.kind(), walk.moments.mean[first + row],
-                                            walk.moments.m2[first + row], count, eps);
+        const SetFactors set =
+            FactorsOfRow(batch.kind(), walk.x + at + row * columns, walk.moments.mean[first + row],
+                         walk.moments.m2[first + row], columns, eps);
         of_rows[0][row] = set.mean;
         of_rows[1][row] = set.invstd;
       }
-      ComputeRowGradientSums(walk.x + at, walk.dy + at, rows, columns, of_rows[0], of_rows[1],
-                             weight_or_null, of_rows[2], of_rows[3], grad_weight, grad_bias);
+      RowGradientSums(walk.x + at, walk.dy + at, rows, columns, of_rows[0], of_rows[1], weight,
+                      of_rows[2], of_rows[3], grad_weight, grad_bias);
       if (walk.dx == nullptr) continue;
-      for (size_t row = 0; row < rows; ++row) {
-        const SetFactors set = {of_rows[0][row], of_rows[1][row]};
-        SetCoefficient<T>(set, 1.0,
-                          GradientOfSet(batch.kind(), set, of_rows[2][row], of_rows[3][row], count),
-                          row, by);
-      }
-      ComputeRowInputGradient(walk.x + at, walk.dy + at, rows, columns,
-                              ToGradientCoefficients<T>(by), weight_or_null, walk.dx + at);
+      const auto set_coefficients = [&](auto& to) {
+        bool held = weight.held();
+        for (size_t row = 0; row < rows; ++row) {
+          const SetFactors set = {of_rows[0][row], of_rows[1][row]};
+          const SetGradient gradient =
+              GradientOfSet(batch.kind(), set, of_rows[2][row], of_rows[3][row], count);
+          held &= SetCoefficient(set, 1.0, gradient, row, to);
+        }
+        return held;
+      };
+      SetAndUse(by, {0, rows}, set_coefficients, [&](auto& set) {
+        RowInputGradientBy(walk.x + at, walk.dy + at, rows, columns, set, weight, walk.dx + at);
+      });
     }
   });
   AddUp(parts, walk.gradients);
@@ -343,18 +377,27 @@ Gradients BackwardByRunning(const Batch& batch, const char* grad_output, const R
       SumChannels(reinterpret_cast<const T*>(batch.data()), dy, extents, running.mean.data(),
                   gradients.bias.data(), gradients.weight.data(), *runner);
     }
-    Scratch<ComputeType<T>, 3> by(channels);  // center 0, scale, offset 0
-    for (size_t c = 0; c < channels; ++c) {
-      const double invstd = 1.0 / std::sqrt(running.var[c] + eps);
-      if (has_parameters) gradients.weight[c] *= invstd;
-      by[1][c] = static_cast<ComputeType<T>>(invstd * WeightOf(affine, c));
-    }
+    const auto invstd_of = [&](size_t c) { return 1.0 / std::sqrt(running.var[c] + eps); };
+    for (size_t c = 0; c < channels && has_parameters; ++c) gradients.weight[c] *= invstd_of(c);
     if (grad_input == nullptr) return;
     T* const dx = reinterpret_cast<T*>(grad_input);
     const size_t pieces = std::min(PieceCount(batch.num_elements(), *runner), extents.samples);
-    ForPieces(extents.samples, pieces, *runner, [&](size_t /*piece*/, size_t first, size_t end) {
-      Normalize(dy + first * sample_values, {end - first, channels, extents.spatial}, by[0], by[1],
-                by[2], dx + first * sample_values);
+    Scratch<ComputeType<T>, 3> by(channels);
+    // Scales alone: center and offset stay 0.
+    const auto set_coefficients = [&]<typename C>(Scratch<C, 3>& to) {
+      bool held = true;
+      for (size_t c = 0; c < channels; ++c) {
+        const double scale = invstd_of(c) * WeightOf(affine, c);
+        to.At(1, c) = static_cast<C>(scale);
+        held &= HoldsFactor<C>(scale);
+      }
+      return held;
+    };
+    SetAndUse(by, {0, channels}, set_coefficients, [&](auto& set) {
+      ForPieces(extents.samples, pieces, *runner, [&](size_t /*piece*/, size_t first, size_t end) {
+        NormalizeBy(dy + first * sample_values, {end - first, channels, extents.spatial},
+                    {0, channels}, set, dx + first * sample_values);
+      });
     });
   });
   return gradients;

@@ -2,6 +2,7 @@
 #define NORMD_CORE_NORM_CALIBRATION_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/norm/moments.h"
@@ -18,13 +19,14 @@ enum class CalibrationMethod {
 
 // Precise statistics gathered beside the running ones, in float64. A value; thread-compatible.
 struct Calibration {
+  std::string id;  // names it among all of a state
   CalibrationMethod method = CalibrationMethod::kMeanOfBatches;
   int64_t num_batches = 0;
-  int64_t count = 0;           // values per channel
+  int64_t count = 0;           // values of each channel; kInstanceNorm: of each in one sample
   std::vector<double> mean;    // [C]
   std::vector<double> spread;  // [C]; mean of variances (kMeanOfBatches) or m2 (kPooled)
 
-  // With nothing gathered.
+  // With nothing gathered, and no id.
   static Calibration Begin(CalibrationMethod method, int64_t num_features);
 
   // Adds one batch. REQUIRES: `batch` passes CheckMoments and has count >= 2.

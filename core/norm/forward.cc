@@ -9,9 +9,9 @@
 #include "core/base/error.h"
 #include "core/kernels/moments.h"
 #include "core/kernels/non_finite.h"
-#include "core/kernels/normalize.h"
 #include "core/norm/normalization.h"
 #include "core/norm/walk.h"
+#include "core/norm/wide.h"
 #include "core/tensor/half.h"
 
 namespace normd {
@@ -28,19 +28,6 @@ struct Forward {
   T* y;                    // null: not wanted
   ParallelRunner& runner;
 };
-
-template <typename T>
-using Coefficients = Scratch<ComputeType<T>, 3>;
-
-// (x - mean) * scale + bias for one channel, as the kernels take it: the part of the mean that T's
-// compute type cannot hold goes into the offset.
-template <typename T>
-void SetCoefficient(double mean, double scale, double bias, size_t index, Coefficients<T>& to) {
-  const auto center = static_cast<ComputeType<T>>(mean);
-  to[0][index] = center;
-  to[1][index] = static_cast<ComputeType<T>>(scale);
-  to[2][index] = static_cast<ComputeType<T>>(bias - (mean - static_cast<double>(center)) * scale);
-}
 
 // Moments of all channels, spread over threads by channels, or by samples and then merged.
 template <typename T>
@@ -71,20 +58,20 @@ void ComputeChannelMoments(const T* x, const BatchExtents& extents, Moments& mom
 }
 
 // Normalizes all channels, spread over threads by samples or else by channels.
-template <typename T>
-void NormalizeChannels(const T* x, const BatchExtents& extents, Coefficients<T>& by, T* y,
+template <typename T, typename C>
+void NormalizeChannels(const T* x, const BatchExtents& extents, Coefficients<C>& by, T* y,
                        ParallelRunner& runner) {
   const size_t sample_values = extents.channels * extents.spatial;
   const size_t pieces = PieceCount(extents.samples * sample_values, runner);
   if (extents.samples >= pieces) {
     ForPieces(extents.samples, pieces, runner, [&](size_t /*piece*/, size_t first, size_t end) {
-      Normalize(x + first * sample_values, {end - first, extents.channels, extents.spatial}, by[0],
-                by[1], by[2], y + first * sample_values);
+      NormalizeBy(x + first * sample_values, {end - first, extents.channels, extents.spatial},
+                  {0, extents.channels}, by, y + first * sample_values);
     });
   } else {
     ForPieces(extents.channels, std::min(pieces, extents.channels), runner,
               [&](size_t /*piece*/, size_t first, size_t end) {
-                Normalize(x, extents, {first, end - first}, by[0], by[1], by[2], y);
+                NormalizeBy(x, extents, {first, end - first}, by, y);
               });
   }
 }
@@ -95,14 +82,16 @@ void WalkChannels(const Forward<T>& walk) {
   const BatchExtents extents = ChannelExtents(walk.batch);
   const double count = static_cast<double>(walk.batch.count());
   const double eps = EpsOf(walk.batch, walk.affine);
-  Coefficients<T> by(walk.y == nullptr ? 0 : extents.channels);
-  const auto set_coefficients = [&](size_t first, size_t end) {
-    for (size_t c = first; c < end; ++c) {
+  Coefficients<ComputeType<T>> by(walk.y == nullptr ? 0 : extents.channels);
+  const auto set_coefficients = [&](ChannelRange range, auto& to) {
+    bool held = true;
+    for (size_t c = range.first; c < range.first + range.count; ++c) {
       const SetFactors set =
           FactorsOfSet(NormKind::kBatchNorm, walk.moments.mean[c], walk.moments.m2[c], count, eps);
-      SetCoefficient<T>(set.mean, set.invstd * WeightOf(walk.affine, c), BiasOf(walk.affine, c), c,
-                        by);
+      held &= SetCoefficient(set.mean, set.invstd * WeightOf(walk.affine, c),
+                             BiasOf(walk.affine, c), c, to);
     }
+    return held;
   };
   const size_t pieces = PieceCount(walk.batch.num_elements(), walk.runner);
   const bool fuses = walk.computed != nullptr && walk.y != nullptr && extents.channels >= pieces &&
@@ -111,8 +100,10 @@ void WalkChannels(const Forward<T>& walk) {
     if (walk.computed != nullptr)
       ComputeChannelMoments(walk.x, extents, *walk.computed, walk.runner);
     if (walk.y == nullptr) return;
-    set_coefficients(0, extents.channels);
-    NormalizeChannels(walk.x, extents, by, walk.y, walk.runner);
+    const ChannelRange all = {0, extents.channels};
+    SetAndUse(
+        by, all, [&](auto& to) { return set_coefficients(all, to); },
+        [&](auto& set) { NormalizeChannels(walk.x, extents, set, walk.y, walk.runner); });
     return;
   }
   const size_t pass = ChannelsPerPass(extents);
@@ -120,8 +111,9 @@ void WalkChannels(const Forward<T>& walk) {
     for (; first < end; first += pass) {
       const ChannelRange range = {first, std::min(pass, end - first)};
       ComputeMoments(walk.x, extents, range, walk.computed->mean.data(), walk.computed->m2.data());
-      set_coefficients(first, first + range.count);
-      Normalize(walk.x, extents, range, by[0], by[1], by[2], walk.y);
+      SetAndUse(
+          by, range, [&](auto& to) { return set_coefficients(range, to); },
+          [&](auto& set) { NormalizeBy(walk.x, extents, range, set, walk.y); });
     }
   });
 }
@@ -138,7 +130,7 @@ void WalkRuns(const Forward<T>& walk) {
   const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.sets());
   ForPieces(batch.sets(), pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
     const size_t channels = std::min(block, end - first) * set_channels;
-    Coefficients<T> by(walk.y == nullptr ? 0 : BlockCoefficients(batch, channels));
+    Coefficients<ComputeType<T>> by(walk.y == nullptr ? 0 : BlockCoefficients(batch, channels));
     for (; first < end; first += block) {
       const size_t sets = std::min(block, end - first);
       const T* x = walk.x + first * set_values;
@@ -148,18 +140,25 @@ void WalkRuns(const Forward<T>& walk) {
       }
       if (walk.y == nullptr) continue;
       const ChannelBlock of_sets = BlockOf(batch, first * set_channels, sets * set_channels);
-      for (size_t set = 0; set < sets; ++set) {
-        const SetFactors factors = FactorsOfSet(batch.kind(), walk.moments.mean[first + set],
-                                                walk.moments.m2[first + set], count, eps);
-        const size_t channel = (first + set) % batch.sets_per_sample() * set_channels;
-        const size_t index = of_sets.range.first + set * set_channels;
-        for (size_t c = 0; c < set_channels; ++c) {
-          SetCoefficient<T>(factors.mean, factors.invstd * WeightOf(walk.affine, channel + c),
-                            BiasOf(walk.affine, channel + c), index + c, by);
+      const auto set_coefficients = [&](auto& to) {
+        bool held = true;
+        for (size_t set = 0; set < sets; ++set) {
+          const SetFactors factors = FactorsOfSet(batch.kind(), walk.moments.mean[first + set],
+                                                  walk.moments.m2[first + set], count, eps);
+          const size_t channel = (first + set) % batch.sets_per_sample() * set_channels;
+          const size_t index = of_sets.range.first + set * set_channels;
+          for (size_t c = 0; c < set_channels; ++c) {
+            held &=
+                SetCoefficient(factors.mean, factors.invstd * WeightOf(walk.affine, channel + c),
+                               BiasOf(walk.affine, channel + c), index + c, to);
+          }
         }
-      }
-      Normalize(walk.x + of_sets.origin, of_sets.extents, of_sets.range, by[0], by[1], by[2],
-                walk.y + of_sets.origin);
+        return held;
+      };
+      SetAndUse(by, of_sets.range, set_coefficients, [&](auto& set) {
+        NormalizeBy(walk.x + of_sets.origin, of_sets.extents, of_sets.range, set,
+                    walk.y + of_sets.origin);
+      });
     }
   });
 }
@@ -193,7 +192,7 @@ void WalkSamples(const Forward<T>& walk) {
   const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.samples());
   ForPieces(batch.samples(), pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
     Scratch<double, 2> of_channels(walk.computed != nullptr ? channels : 0);
-    Coefficients<T> by(walk.y == nullptr ? 0 : channels);
+    Coefficients<ComputeType<T>> by(walk.y == nullptr ? 0 : channels);
     for (size_t sample = first; sample < end; ++sample) {
       const T* x = walk.x + sample * sample_values;
       if (walk.computed != nullptr) {
@@ -206,21 +205,22 @@ void WalkSamples(const Forward<T>& walk) {
         }
       }
       if (walk.y == nullptr) continue;
-      for (size_t c = 0; c < channels; ++c) {
-        const size_t set = sample * sets + c / set_channels;
-        const SetFactors factors =
-            FactorsOfSet(batch.kind(), walk.moments.mean[set], walk.moments.m2[set], count, eps);
-        SetCoefficient<T>(factors.mean, factors.invstd * WeightOf(walk.affine, c),
-                          BiasOf(walk.affine, c), c, by);
-      }
-      Normalize(x, extents, by[0], by[1], by[2], walk.y + sample * sample_values);
+      const auto set_coefficients = [&](auto& to) {
+        bool held = true;
+        for (size_t c = 0; c < channels; ++c) {
+          const size_t set = sample * sets + c / set_channels;
+          const SetFactors factors =
+              FactorsOfSet(batch.kind(), walk.moments.mean[set], walk.moments.m2[set], count, eps);
+          held &= SetCoefficient(factors.mean, factors.invstd * WeightOf(walk.affine, c),
+                                 BiasOf(walk.affine, c), c, to);
+        }
+        return held;
+      };
+      SetAndUse(by, {0, channels}, set_coefficients, [&](auto& set) {
+        NormalizeBy(x, extents, {0, channels}, set, walk.y + sample * sample_values);
+      });
     }
   });
-}
-
-template <typename T>
-std::vector<ComputeType<T>> ToComputeType(absl::Span<const double> values) {
-  return std::vector<ComputeType<T>>(values.begin(), values.end());
 }
 
 // kLayerNorm and kRmsNorm.
@@ -228,23 +228,15 @@ template <typename T>
 void WalkRows(const Forward<T>& walk) {
   const Batch& batch = walk.batch;
   const size_t columns = batch.channels();
-  const double count = static_cast<double>(columns);
   const double eps = EpsOf(batch, walk.affine);
-  std::vector<ComputeType<T>> weight;
-  std::vector<ComputeType<T>> bias;
-  if (walk.y != nullptr) {
-    weight = ToComputeType<T>(walk.affine.weight);
-    bias = ToComputeType<T>(walk.affine.bias);
-  }
+  const bool has_output = walk.y != nullptr;
+  using Parameter = RowParameter<ComputeType<T>>;
+  const Parameter weight(has_output ? walk.affine.weight : absl::Span<const double>());
+  const Parameter bias(has_output ? walk.affine.bias : absl::Span<const double>());
   const size_t block = std::max<size_t>(1, kCachedValues / columns);
   const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.samples());
   ForPieces(batch.samples(), pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
-    Coefficients<T> by(walk.y == nullptr ? 0 : std::min(block, end - first));
-    const RowCoefficients<T> coefficients = {.center = by[0],
-                                             .scale = by[1],
-                                             .offset = by[2],
-                                             .weight = weight.empty() ? nullptr : weight.data(),
-                                             .bias = bias.empty() ? nullptr : bias.data()};
+    Coefficients<ComputeType<T>> by(has_output ? std::min(block, end - first) : 0);
     for (; first < end; first += block) {
       const size_t rows = std::min(block, end - first);
       const T* x = walk.x + first * columns;
@@ -252,13 +244,20 @@ void WalkRows(const Forward<T>& walk) {
         ComputeMoments(x, {1, rows, columns}, walk.computed->mean.data() + first,
                        walk.computed->m2.data() + first);
       }
-      if (walk.y == nullptr) continue;
-      for (size_t row = 0; row < rows; ++row) {
-        const SetFactors set = FactorsOfSet(batch.kind(), walk.moments.mean[first + row],
-                                            walk.moments.m2[first + row], count, eps);
-        SetCoefficient<T>(set.mean, set.invstd, 0.0, row, by);
-      }
-      NormalizeRows(x, rows, columns, coefficients, walk.y + first * columns);
+      if (!has_output) continue;
+      const auto set_coefficients = [&](auto& to) {
+        bool held = weight.held() && bias.held();
+        for (size_t row = 0; row < rows; ++row) {
+          const SetFactors set =
+              FactorsOfRow(batch.kind(), x + row * columns, walk.moments.mean[first + row],
+                           walk.moments.m2[first + row], columns, eps);
+          held &= SetCoefficient(set.mean, set.invstd, 0.0, row, to);
+        }
+        return held;
+      };
+      SetAndUse(by, {0, rows}, set_coefficients, [&](auto& set) {
+        NormalizeRowsBy(x, rows, columns, set, weight, bias, walk.y + first * columns);
+      });
     }
   });
 }
@@ -347,24 +346,6 @@ absl::StatusOr<Moments> ComputeAndCheck(const Batch& batch, NonFinitePolicy non_
 absl::StatusOr<Moments> ComputeBatchMoments(const Batch& batch, NonFinitePolicy non_finite,
                                             ParallelRunner* runner) {
   return ComputeAndCheck(batch, non_finite, nullptr, nullptr, runner);
-}
-
-void NormalizeByRunning(const Batch& batch, const Running& running, const Affine& affine,
-                        char* output, ParallelRunner* runner) {
-  if (batch.num_elements() == 0) return;
-  const BatchExtents extents = ChannelExtents(batch);
-  const double eps = EpsOf(batch, affine);
-  VisitDataType(batch.dtype(), [&](auto element) {
-    using T = typename decltype(element)::type;
-    Coefficients<T> by(extents.channels);
-    for (size_t c = 0; c < extents.channels; ++c) {
-      SetCoefficient<T>(running.mean[c],
-                        1.0 / std::sqrt(running.var[c] + eps) * WeightOf(affine, c),
-                        BiasOf(affine, c), c, by);
-    }
-    NormalizeChannels(reinterpret_cast<const T*>(batch.data()), extents, by,
-                      reinterpret_cast<T*>(output), *runner);
-  });
 }
 
 void NormalizeByItself(const Batch& batch, const Moments& moments, const Affine& affine,

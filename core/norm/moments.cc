@@ -3,21 +3,46 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/status_macros.h"
 
 namespace normd {
 namespace {
 
-absl::Status CheckLength(absl::string_view field, size_t length, int64_t num_features) {
-  if (static_cast<int64_t>(length) == num_features) return absl::OkStatus();
-  return MakeError(
-      Reason::kMomentsLengthMismatch,
-      absl::StrCat("num_features is ", num_features, ", ", field, " has ", length, " values"),
-      {{"field", field},
-       {"expected", absl::StrCat(num_features)},
-       {"actual", absl::StrCat(length)}});
+absl::Status LengthMismatch(absl::string_view message, absl::string_view field,
+                            absl::string_view expected, int64_t actual) {
+  return MakeError(Reason::kMomentsLengthMismatch, message,
+                   {{"field", field}, {"expected", expected}, {"actual", absl::StrCat(actual)}});
+}
+
+// Means and m2 as many as `sets`, of which there are so many because of `why`.
+absl::Status CheckLengths(const Moments& moments, absl::string_view why, int64_t sets) {
+  for (const auto& [field, values] :
+       {std::pair("moments.mean", &moments.mean), std::pair("moments.m2", &moments.m2)}) {
+    const auto length = static_cast<int64_t>(values->size());
+    if (length == sets) continue;
+    return LengthMismatch(absl::StrCat(why, " ", sets, ", ", field, " has ", length, " values"),
+                          field, absl::StrCat(sets), length);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCount(int64_t count) {
+  if (count >= 0) return absl::OkStatus();
+  return MakeError(Reason::kMomentsCountNegative,
+                   absl::StrCat("moments.count is ", count, ", expected >= 0"),
+                   {{"field", "moments.count"}});
+}
+
+absl::Status CheckFolds(NormKind kind) {
+  if (CanTrackRunningStats(kind)) return absl::OkStatus();
+  return MakeError(Reason::kMomentsNotPossible,
+                   absl::StrCat("kind ", NormKindName(kind),
+                                " folds no moments, expected BATCH_NORM or INSTANCE_NORM"),
+                   {{"field", "moments"}, {"kind", NormKindName(kind)}});
 }
 
 // Whether running statistics stay finite under any number of such batches. Written so that NaN and
@@ -29,70 +54,83 @@ bool KeepsStatisticsFinite(int64_t count, double mean, double m2) {
          m2 / static_cast<double>(std::max<int64_t>(count, 1)) <= kVarMax;
 }
 
+// The values of every set. `set_name` is what a set is in errors.
+absl::Status CheckValues(const Moments& moments, absl::string_view set_name,
+                         NonFinitePolicy non_finite) {
+  for (size_t set = 0; set < moments.mean.size(); ++set) {
+    if (moments.m2[set] < 0) {
+      return MakeError(Reason::kMomentsM2Negative,
+                       absl::StrCat("moments.m2 is ", moments.m2[set], " at ", set_name, " ", set,
+                                    ", expected >= 0"),
+                       {{"field", "moments.m2"}, {"index", absl::StrCat(set)}});
+    }
+    if (non_finite == NonFinitePolicy::kRefuse &&
+        !KeepsStatisticsFinite(moments.count, moments.mean[set], moments.m2[set])) {
+      return MakeError(
+          Reason::kNonFiniteValue,
+          absl::StrCat("moments at ", set_name, " ", set, " are mean ", moments.mean[set],
+                       " and m2 ", moments.m2[set], " of ", moments.count,
+                       " values, expected |mean| <= 1e150 and m2 / count <= 1e300"),
+          {{"field", "moments"}, {"index", absl::StrCat(set)}});
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Moments PerChannel(Moments moments, const NormConfig& config) {
   if (config.kind != NormKind::kInstanceNorm) return moments;
   const auto channels = static_cast<size_t>(config.num_features);
   const size_t sets = moments.mean.size();
-  if (sets != moments.m2.size() || sets % channels != 0 || sets == channels) return moments;
-  if (sets == 0 && moments.count != 0) return moments;
-  const size_t samples = sets / channels;
+  if (sets == channels) return moments;
   Moments result = {.count = moments.count,
                     .mean = std::vector<double>(channels, 0.0),
                     .m2 = std::vector<double>(channels, 0.0)};
-  if (samples == 0) return result;
+  if (sets == 0) return result;
+  for (size_t set = 0; set < sets; ++set) {
+    result.mean[set % channels] += moments.mean[set];
+    result.m2[set % channels] += moments.m2[set];
+  }
+  const auto samples = static_cast<double>(sets / channels);
   for (size_t c = 0; c < channels; ++c) {
-    double mean_sum = 0;
-    double m2_sum = 0;
-    double m2_negative = 0;
-    for (size_t set = c; set < sets; set += channels) {
-      mean_sum += moments.mean[set];
-      m2_sum += moments.m2[set];
-      if (moments.m2[set] < 0) m2_negative = moments.m2[set];
-    }
-    result.mean[c] = mean_sum / static_cast<double>(samples);
-    result.m2[c] = m2_negative < 0 ? m2_negative : m2_sum / static_cast<double>(samples);
+    result.mean[c] /= samples;
+    result.m2[c] /= samples;
   }
   return result;
 }
 
+absl::Status CheckBatchMoments(const Moments& moments, const NormConfig& config) {
+  if (config.kind != NormKind::kInstanceNorm) return CheckMoments(moments, config);
+  NORMD_RETURN_IF_ERROR(CheckCount(moments.count));
+  const auto sets = static_cast<int64_t>(moments.mean.size());
+  if (sets % config.num_features != 0 || (sets == 0 && moments.count != 0)) {
+    return LengthMismatch(
+        absl::StrCat("num_features is ", config.num_features, ", moments.mean has ", sets,
+                     " values, expected a multiple of ", config.num_features),
+        "moments.mean", absl::StrCat("a multiple of ", config.num_features), sets);
+  }
+  NORMD_RETURN_IF_ERROR(CheckLengths(moments, "the values of moments.mean are", sets));
+  return CheckValues(moments, "set", config.non_finite);
+}
+
 absl::Status CheckMoments(const Moments& moments, const NormConfig& config) {
-  if (config.kind != NormKind::kBatchNorm && config.kind != NormKind::kInstanceNorm) {
-    return MakeError(Reason::kMomentsNotPossible,
-                     absl::StrCat("kind ", NormKindName(config.kind),
-                                  " folds no moments, expected BATCH_NORM or INSTANCE_NORM"),
-                     {{"field", "moments"}, {"kind", NormKindName(config.kind)}});
+  NORMD_RETURN_IF_ERROR(CheckFolds(config.kind));
+  NORMD_RETURN_IF_ERROR(CheckCount(moments.count));
+  NORMD_RETURN_IF_ERROR(CheckLengths(moments, "num_features is", config.num_features));
+  return CheckValues(moments, "channel", config.non_finite);
+}
+
+absl::Status CheckSavedMoments(const Moments& saved, int64_t sets, int64_t count,
+                               NonFinitePolicy non_finite) {
+  NORMD_RETURN_IF_ERROR(CheckCount(saved.count));
+  if (saved.count != count) {
+    return LengthMismatch(
+        absl::StrCat("the input's values per set are ", count, ", moments.count is ", saved.count),
+        "moments.count", absl::StrCat(count), saved.count);
   }
-  if (moments.count < 0) {
-    return MakeError(Reason::kMomentsCountNegative,
-                     absl::StrCat("moments.count is ", moments.count, ", expected >= 0"),
-                     {{"field", "moments.count"}});
-  }
-  for (const auto& [field, values] :
-       {std::pair("moments.mean", &moments.mean), std::pair("moments.m2", &moments.m2)}) {
-    if (absl::Status status = CheckLength(field, values->size(), config.num_features);
-        !status.ok()) {
-      return status;
-    }
-  }
-  for (size_t c = 0; c < moments.mean.size(); ++c) {
-    if (moments.m2[c] < 0) {
-      return MakeError(
-          Reason::kMomentsM2Negative,
-          absl::StrCat("moments.m2 is ", moments.m2[c], " at channel ", c, ", expected >= 0"),
-          {{"field", "moments.m2"}, {"index", absl::StrCat(c)}});
-    }
-    if (config.non_finite == NonFinitePolicy::kRefuse &&
-        !KeepsStatisticsFinite(moments.count, moments.mean[c], moments.m2[c])) {
-      return MakeError(Reason::kNonFiniteValue,
-                       absl::StrCat("moments at channel ", c, " are mean ", moments.mean[c],
-                                    " and m2 ", moments.m2[c], " of ", moments.count,
-                                    " values, expected |mean| <= 1e150 and m2 / count <= 1e300"),
-                       {{"field", "moments"}, {"index", absl::StrCat(c)}});
-    }
-  }
-  return absl::OkStatus();
+  NORMD_RETURN_IF_ERROR(CheckLengths(saved, "the input's sets are", sets));
+  return CheckValues(saved, "set", non_finite);
 }
 
 absl::Status CheckValuesPerSet(int64_t count, NormKind kind, int64_t samples) {

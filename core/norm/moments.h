@@ -20,19 +20,28 @@ struct Moments {
 
 // One set a channel from the sets of a whole batch: those of kBatchNorm as they are; those of
 // kInstanceNorm (sample by sample, C each) averaged over the samples, so that a fold gives the mean
-// over samples of mean and variance as torch.nn.functional.instance_norm does.
-// A negative m2 is not averaged away: it stays, for CheckMoments to find. An empty batch without
-// sets gives C empty ones. REQUIRES: the number of sets is C, or for kInstanceNorm a multiple of C;
-// else `moments` come back.
+// over samples of mean and variance as torch.nn.functional.instance_norm does. An empty batch
+// without sets gives C empty ones. REQUIRES: `moments` pass CheckBatchMoments.
 Moments PerChannel(Moments moments, const NormConfig& config);
 
-// OK when `moments`, one set a channel, can be folded into a state of `config`: lengths C, count
-// >= 0, m2 >= 0, and under NonFinitePolicy::kRefuse mean and variance within what finite float64
-// arithmetic keeps finite (|mean| <= 1e150, m2 / count <= 1e300), so that running statistics stay
-// finite. Errors: MOMENTS_NOT_POSSIBLE (kind other than kBatchNorm and kInstanceNorm),
-// MOMENTS_LENGTH_MISMATCH, MOMENTS_COUNT_NEGATIVE, MOMENTS_M2_NEGATIVE, NON_FINITE_VALUE (metadata
-// index: the channel).
+// Each of these is OK when all sets have count >= 0, m2 >= 0, and under NonFinitePolicy::kRefuse
+// mean and variance within what finite float64 arithmetic keeps finite (|mean| <= 1e150,
+// m2 / count <= 1e300), so that running statistics stay finite, and when there are as many sets as
+// there should be. Errors: MOMENTS_COUNT_NEGATIVE, MOMENTS_LENGTH_MISMATCH, MOMENTS_M2_NEGATIVE,
+// NON_FINITE_VALUE (metadata index: the set).
+
+// Of a whole batch, as a client sends them to be folded into a state of `config`: C sets, for
+// kInstanceNorm a multiple of C, and none only when the count is 0. Errors too:
+// MOMENTS_NOT_POSSIBLE (kind other than kBatchNorm and kInstanceNorm).
+absl::Status CheckBatchMoments(const Moments& moments, const NormConfig& config);
+
+// As PerChannel gives them: C sets. Errors as CheckBatchMoments.
 absl::Status CheckMoments(const Moments& moments, const NormConfig& config);
+
+// Those that a forward call returned of an input of `sets` sets of `count` values each. Errors too:
+// MOMENTS_LENGTH_MISMATCH of another count.
+absl::Status CheckSavedMoments(const Moments& saved, int64_t sets, int64_t count,
+                               NonFinitePolicy non_finite);
 
 // OK when sets of `count` values have a variance where PyTorch asks for one (all kinds but
 // kLayerNorm and kRmsNorm; count 0, which changes nothing, has none to give). For kGroupNorm it

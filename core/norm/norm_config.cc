@@ -25,22 +25,6 @@ absl::Status NotApplicable(absl::string_view field, absl::string_view actual, No
                    {{"field", absl::StrCat("config.", field)}, {"kind", NormKindName(kind)}});
 }
 
-absl::Status CheckKind(NormKind kind) {
-  switch (kind) {
-    case NormKind::kBatchNorm:
-    case NormKind::kLayerNorm:
-    case NormKind::kGroupNorm:
-    case NormKind::kInstanceNorm:
-    case NormKind::kRmsNorm:
-      return absl::OkStatus();
-  }
-  return MakeError(Reason::kKindUnknown,
-                   absl::StrCat("kind is ", static_cast<int>(kind),
-                                ", expected BATCH_NORM (1), LAYER_NORM (2), GROUP_NORM (3), "
-                                "INSTANCE_NORM (4) or RMS_NORM (5)"),
-                   {{"field", "config.kind"}});
-}
-
 absl::Status NormalizedShapeInvalid(absl::string_view message) {
   return MakeError(Reason::kNormalizedShapeInvalid, message,
                    {{"field", "config.normalized_shape"}});
@@ -203,8 +187,24 @@ bool HasBias(const NormConfig& config) {
   return config.affine && config.kind != NormKind::kRmsNorm;
 }
 
+absl::Status CheckNormKind(NormKind kind) {
+  switch (kind) {
+    case NormKind::kBatchNorm:
+    case NormKind::kLayerNorm:
+    case NormKind::kGroupNorm:
+    case NormKind::kInstanceNorm:
+    case NormKind::kRmsNorm:
+      return absl::OkStatus();
+  }
+  return MakeError(Reason::kKindUnknown,
+                   absl::StrCat("kind is ", static_cast<int>(kind),
+                                ", expected BATCH_NORM (1), LAYER_NORM (2), GROUP_NORM (3), "
+                                "INSTANCE_NORM (4) or RMS_NORM (5)"),
+                   {{"field", "config.kind"}});
+}
+
 absl::Status CheckNormConfig(const NormConfig& config) {
-  NORMD_RETURN_IF_ERROR(CheckKind(config.kind));
+  NORMD_RETURN_IF_ERROR(CheckNormKind(config.kind));
   NORMD_RETURN_IF_ERROR(CheckSizes(config));
   NORMD_RETURN_IF_ERROR(CheckEps(config));
   NORMD_RETURN_IF_ERROR(CheckAveraging(config));

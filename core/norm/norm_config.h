@@ -59,6 +59,9 @@ bool CanTrackRunningStats(NormKind kind);
 // Whether a state of `config` has a bias: affine, and not kRmsNorm.
 bool HasBias(const NormConfig& config);
 
+// OK when it is one of the kinds. Errors: KIND_UNKNOWN.
+absl::Status CheckNormKind(NormKind kind);
+
 // OK when every field is in its range. Errors: KIND_UNKNOWN, NUM_FEATURES_OUT_OF_RANGE,
 // NORMALIZED_SHAPE_INVALID, NUM_GROUPS_INVALID, EPS_OUT_OF_RANGE, MOMENTUM_OUT_OF_RANGE,
 // CORRECTION_OUT_OF_RANGE, NON_FINITE_POLICY_UNKNOWN, PARAMETER_DTYPE_INVALID, OPTIMIZER_INVALID,

@@ -97,6 +97,13 @@ absl::StatusOr<Moments> ComputeBatchMoments(const Batch& batch, NonFinitePolicy 
 void NormalizeByRunning(const Batch& batch, const Running& running, const Affine& affine,
                         char* output, ParallelRunner* runner);
 
+// The same for a batch whose bytes are not at data() but in `pieces`, one after the other, cut and
+// aligned in any way: they are read where they lie, or through a block of memory that stays in the
+// cache. REQUIRES: pieces hold as many bytes as the batch; output overlaps none of them.
+void NormalizeByRunning(const Batch& batch, absl::Span<const absl::string_view> pieces,
+                        const Running& running, const Affine& affine, char* output,
+                        ParallelRunner* runner);
+
 // Normalizes every set by its own moments and biased variance (training mode of kBatchNorm and
 // kInstanceNorm, the only mode of the others). Under eps 0 a set with variance 0 gives `bias` for
 // kBatchNorm and kInstanceNorm (aten/src/ATen/native/Normalization.cpp, InvStd), NaN for the

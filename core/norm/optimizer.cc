@@ -1,7 +1,6 @@
 #include "core/norm/optimizer.h"
 
 #include <cmath>
-#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -11,18 +10,6 @@
 
 namespace normd {
 namespace {
-
-absl::string_view AlgorithmName(OptimizerAlgorithm algorithm) {
-  switch (algorithm) {
-    case OptimizerAlgorithm::kSgd:
-      return "SGD";
-    case OptimizerAlgorithm::kAdam:
-      return "ADAM";
-    case OptimizerAlgorithm::kAdamW:
-      return "ADAMW";
-  }
-  return "unknown";
-}
 
 absl::Status Invalid(absl::string_view field, absl::string_view message) {
   return MakeError(Reason::kOptimizerInvalid, absl::StrCat("optimizer.", message),
@@ -40,19 +27,6 @@ absl::Status CheckBeta(absl::string_view field, double value) {
   return Invalid(field, absl::StrCat(field, " is ", value, ", expected >= 0 and < 1"));
 }
 
-std::string Text(double value) { return absl::StrCat(value); }
-std::string Text(bool value) { return value ? "true" : "false"; }
-
-template <typename T>
-absl::Status CheckDefault(const OptimizerConfig& config, absl::string_view field,
-                          T OptimizerConfig::*member) {
-  const T expected = OptimizerConfig().*member;
-  if (config.*member == expected) return absl::OkStatus();
-  return Invalid(
-      field, absl::StrCat(field, " is ", Text(config.*member), ", which ",
-                          AlgorithmName(config.algorithm), " does not have, expected it not set"));
-}
-
 absl::Status CheckSgd(const OptimizerConfig& config) {
   NORMD_RETURN_IF_ERROR(CheckNotNegative("momentum", config.momentum));
   if (!std::isfinite(config.dampening)) {
@@ -64,19 +38,13 @@ absl::Status CheckSgd(const OptimizerConfig& config) {
                                             " and dampening ", config.dampening,
                                             ", expected momentum > 0 and dampening 0"));
   }
-  NORMD_RETURN_IF_ERROR(CheckDefault(config, "beta1", &OptimizerConfig::beta1));
-  NORMD_RETURN_IF_ERROR(CheckDefault(config, "beta2", &OptimizerConfig::beta2));
-  NORMD_RETURN_IF_ERROR(CheckDefault(config, "eps", &OptimizerConfig::eps));
-  return CheckDefault(config, "amsgrad", &OptimizerConfig::amsgrad);
+  return absl::OkStatus();
 }
 
 absl::Status CheckAdam(const OptimizerConfig& config) {
   NORMD_RETURN_IF_ERROR(CheckBeta("beta1", config.beta1));
   NORMD_RETURN_IF_ERROR(CheckBeta("beta2", config.beta2));
-  NORMD_RETURN_IF_ERROR(CheckNotNegative("eps", config.eps));
-  NORMD_RETURN_IF_ERROR(CheckDefault(config, "momentum", &OptimizerConfig::momentum));
-  NORMD_RETURN_IF_ERROR(CheckDefault(config, "dampening", &OptimizerConfig::dampening));
-  return CheckDefault(config, "nesterov", &OptimizerConfig::nesterov);
+  return CheckNotNegative("eps", config.eps);
 }
 
 void StepSgd(const OptimizerConfig& config, absl::Span<const double> grad,
@@ -136,18 +104,22 @@ void StepAdam(const OptimizerConfig& config, absl::Span<const double> grad,
 
 }  // namespace
 
-absl::Status CheckOptimizerConfig(const OptimizerConfig& config) {
-  NORMD_RETURN_IF_ERROR(CheckNotNegative("lr", config.lr));
-  NORMD_RETURN_IF_ERROR(CheckNotNegative("weight_decay", config.weight_decay));
-  switch (config.algorithm) {
+absl::Status CheckOptimizerAlgorithm(OptimizerAlgorithm algorithm) {
+  switch (algorithm) {
     case OptimizerAlgorithm::kSgd:
-      return CheckSgd(config);
     case OptimizerAlgorithm::kAdam:
     case OptimizerAlgorithm::kAdamW:
-      return CheckAdam(config);
+      return absl::OkStatus();
   }
-  return Invalid("algorithm", absl::StrCat("algorithm is ", static_cast<int>(config.algorithm),
+  return Invalid("algorithm", absl::StrCat("algorithm is ", static_cast<int>(algorithm),
                                            ", expected SGD (1), ADAM (2) or ADAMW (3)"));
+}
+
+absl::Status CheckOptimizerConfig(const OptimizerConfig& config) {
+  NORMD_RETURN_IF_ERROR(CheckOptimizerAlgorithm(config.algorithm));
+  NORMD_RETURN_IF_ERROR(CheckNotNegative("lr", config.lr));
+  NORMD_RETURN_IF_ERROR(CheckNotNegative("weight_decay", config.weight_decay));
+  return config.algorithm == OptimizerAlgorithm::kSgd ? CheckSgd(config) : CheckAdam(config);
 }
 
 void StepParameter(const OptimizerConfig& config, absl::Span<const double> grad,

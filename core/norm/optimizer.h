@@ -13,7 +13,7 @@ namespace normd {
 enum class OptimizerAlgorithm { kSgd = 1, kAdam = 2, kAdamW = 3 };
 
 // torch.optim's SGD, Adam and AdamW with their fields and defaults (torch/optim/sgd.py, adam.py,
-// adamw.py). A field that the algorithm does not have keeps its default here.
+// adamw.py). A field that the algorithm does not have means nothing.
 struct OptimizerConfig {
   OptimizerAlgorithm algorithm = OptimizerAlgorithm::kSgd;
   double lr = 1e-3;
@@ -30,10 +30,12 @@ struct OptimizerConfig {
   bool operator==(const OptimizerConfig&) const = default;
 };
 
-// OK when every value is in torch's range: lr, momentum, weight_decay and eps finite and >= 0,
-// dampening finite, betas in [0, 1), nesterov only with momentum > 0 and dampening 0; and when what
-// the algorithm does not have is at its default. Errors: OPTIMIZER_INVALID (metadata field
-// "config.optimizer.<field>").
+// OK when it is one of the algorithms. Errors: as below.
+absl::Status CheckOptimizerAlgorithm(OptimizerAlgorithm algorithm);
+
+// OK when every value of the algorithm is in torch's range: lr, momentum, weight_decay and eps
+// finite and >= 0, dampening finite, betas in [0, 1), nesterov only with momentum > 0 and dampening
+// 0. Errors: OPTIMIZER_INVALID (metadata field "config.optimizer.<field>").
 absl::Status CheckOptimizerConfig(const OptimizerConfig& config);
 
 // What an optimizer keeps of one parameter, in float64. A value; thread-compatible.

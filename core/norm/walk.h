@@ -12,6 +12,7 @@
 #include "core/kernels/batch_extents.h"
 #include "core/norm/normalization.h"
 #include "core/tensor/data_type.h"
+#include "core/tensor/half.h"
 
 // What forward and backward share: how a batch is cut for threads and caches. For forward.cc and
 // backward.cc alone.
@@ -106,6 +107,12 @@ inline size_t BlockCoefficients(const Batch& batch, size_t count) {
   return BlocksAreRanges(batch) ? batch.samples() * batch.channels() : count;
 }
 
+// One value in float64, which holds every value of every type.
+inline double ToDouble(float value) { return value; }
+inline double ToDouble(double value) { return value; }
+inline double ToDouble(Float16 value) { return ToFloat(value); }
+inline double ToDouble(Bfloat16 value) { return ToFloat(value); }
+
 // Where an affine parameter stands, and its value; 1 or 0 where there is none.
 inline double WeightOf(const Affine& affine, size_t channel) {
   return affine.weight.empty() ? 1.0 : affine.weight[channel];
@@ -149,15 +156,36 @@ inline SetFactors FactorsOfSet(NormKind kind, double mean, double m2, double cou
   return {mean, 1.0 / std::sqrt(shifted)};
 }
 
-// `Arrays` arrays of `count` numbers each, on the stack when they are few.
+// The factors of a row that begins at `row`. Infinities of both signs have no mean, as a NaN has
+// none, but a square.
+template <typename T>
+SetFactors FactorsOfRow(NormKind kind, const T* row, double mean, double m2, size_t columns,
+                        double eps) {
+  if (kind == NormKind::kRmsNorm && std::isnan(mean)) {
+    const auto is_nan = [](T value) { return std::isnan(ToDouble(value)); };
+    const auto is_infinite = [](T value) { return std::isinf(ToDouble(value)); };
+    if (std::none_of(row, row + columns, is_nan) && std::any_of(row, row + columns, is_infinite)) {
+      return {0.0, 0.0};
+    }
+  }
+  return FactorsOfSet(kind, mean, m2, static_cast<double>(columns), eps);
+}
+
+// kArrays arrays of `count` numbers each, on the stack when they are few; their indices begin at
+// `first`.
 template <typename Number, size_t kArrays>
 class Scratch {
  public:
-  explicit Scratch(size_t count) : count_(count), numbers_(kArrays * count) {}
+  explicit Scratch(size_t count, size_t first = 0)
+      : count_(count), first_(first), numbers_(kArrays * count) {}
+
+  Number& At(size_t array, size_t index) { return numbers_[array * count_ + index - first_]; }
+  // An array as the kernels take it. REQUIRES: `first` is 0.
   Number* operator[](size_t array) { return numbers_.data() + array * count_; }
 
  private:
   size_t count_;
+  size_t first_;
   absl::InlinedVector<Number, kArrays * 64> numbers_;
 };
 

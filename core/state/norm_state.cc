@@ -15,7 +15,12 @@
 namespace normd {
 namespace {
 
-constexpr size_t kShownEtagBytesMax = 64;
+// `given`, which came from a client and may be anything, for a message: escaped and cut.
+std::string Shown(absl::string_view given) {
+  constexpr size_t kShownBytesMax = 64;
+  return absl::StrCat(absl::CHexEscape(given.substr(0, kShownBytesMax)),
+                      given.size() > kShownBytesMax ? "..." : "");
+}
 
 absl::Status CheckProducer(const ProducerSequence& producer) {
   if (producer.producer_id.size() > kProducerIdBytesMax) {
@@ -97,11 +102,6 @@ absl::Status CheckGathered(const Calibration& calibration) {
   return absl::OkStatus();
 }
 
-absl::Status CalibrationNotActive() {
-  return MakeError(Reason::kCalibrationNotActive,
-                   "no calibration is under way, expected one that was begun");
-}
-
 int64_t ArrayBytes(const std::vector<double>& values) {
   return static_cast<int64_t>(values.capacity() * sizeof(double));
 }
@@ -140,14 +140,16 @@ absl::StatusOr<NormState> NormState::Create(absl::string_view name, const NormCo
   return state;
 }
 
-std::optional<absl::StatusOr<Disposition>> NormState::Decide(const Moments& batch,
-                                                             const ProducerSequence& producer,
-                                                             FoldInto into) const {
+std::optional<absl::StatusOr<Disposition>> NormState::Decide(
+    const Moments& batch, const ProducerSequence& producer, FoldInto into,
+    absl::string_view calibration_id) const {
   if (absl::Status status = CheckProducer(producer); !status.ok()) return status;
   // A duplicate was right when it was applied: a later freeze does not make its retry an error.
   if (IsDuplicate(producer, producers)) return Disposition::kDuplicate;
   if (absl::Status status = CheckNotFrozen(); !status.ok()) return status;
-  if (into == FoldInto::kCalibration && !calibration.has_value()) return CalibrationNotActive();
+  if (into == FoldInto::kCalibration) {
+    if (absl::Status status = CheckCalibration(calibration_id); !status.ok()) return status;
+  }
   if (running_stats.has_value()) {
     if (absl::Status status = CheckMoments(batch, config); !status.ok()) return status;
   }
@@ -274,12 +276,13 @@ absl::Status NormState::BeginCalibration(CalibrationMethod method) {
                                   " batches is under way, expected none"));
   }
   calibration = Calibration::Begin(method, config.num_features);
+  calibration->id = absl::StrFormat("%x-%x", absl::ToUnixMicros(create_time), revision + 1);
   return absl::OkStatus();
 }
 
-absl::Status NormState::CommitCalibration() {
+absl::Status NormState::CommitCalibration(absl::string_view calibration_id) {
   NORMD_RETURN_IF_ERROR(CheckNotFrozen());
-  if (!calibration.has_value()) return CalibrationNotActive();
+  NORMD_RETURN_IF_ERROR(CheckCalibration(calibration_id));
   if (calibration->num_batches == 0) {
     return MakeError(Reason::kCalibrationEmpty,
                      "the calibration has 0 batches, expected at least 1");
@@ -293,21 +296,19 @@ absl::Status NormState::CommitCalibration() {
   return absl::OkStatus();
 }
 
-absl::Status NormState::AbortCalibration() {
+absl::Status NormState::AbortCalibration(absl::string_view calibration_id) {
   NORMD_RETURN_IF_ERROR(CheckNotFrozen());
-  if (!calibration.has_value()) return CalibrationNotActive();
+  NORMD_RETURN_IF_ERROR(CheckCalibration(calibration_id));
   calibration.reset();
   return absl::OkStatus();
 }
 
 absl::Status NormState::CheckEtag(absl::string_view etag) const {
   if (etag.empty() || etag == Etag()) return absl::OkStatus();
-  // Escaped and cut: it came from a client and may be anything.
-  const std::string given = absl::CHexEscape(etag.substr(0, kShownEtagBytesMax));
+  const std::string given = Shown(etag);
   return MakeError(Reason::kEtagMismatch,
-                   absl::StrCat("etag is '", Etag(), "', the request expected '", given,
-                                etag.size() > kShownEtagBytesMax ? "...'" : "'"),
-                   {{"field", "etag"}, {"actual", Etag()}});
+                   absl::StrCat("etag is '", Etag(), "', the request expected '", given, "'"),
+                   {{"field", "etag"}, {"expected", given}, {"actual", Etag()}});
 }
 
 std::string NormState::Etag() const {
@@ -331,6 +332,19 @@ int64_t NormState::MemoryBytes() const {
 absl::Status NormState::CheckNotFrozen() const {
   if (!frozen) return absl::OkStatus();
   return MakeError(Reason::kStateFrozen, "the state is frozen, expected it unfrozen");
+}
+
+absl::Status NormState::CheckCalibration(absl::string_view calibration_id) const {
+  if (!calibration.has_value()) {
+    return MakeError(Reason::kCalibrationNotActive,
+                     "no calibration is under way, expected one that was begun");
+  }
+  if (calibration_id.empty() || calibration_id == calibration->id) return absl::OkStatus();
+  const std::string given = Shown(calibration_id);
+  return MakeError(Reason::kCalibrationMismatch,
+                   absl::StrCat("the calibration under way is '", calibration->id,
+                                "', the request expected '", given, "'"),
+                   {{"field", "calibration_id"}, {"expected", given}, {"actual", calibration->id}});
 }
 
 }  // namespace normd

@@ -69,9 +69,8 @@ struct NormState {
 
   // A state that passes every check; parameters are rounded to parameter_dtype. Errors: as
   // CheckStateName and CheckNormConfig; PARAMETERS_ABSENT, RUNNING_STATS_ABSENT (values given that
-  // the config does not have), PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (a value that is not
-  // finite, also after rounding, a negative variance, or a num_batches_tracked that is not in
-  // [0, kNumBatchesTrackedMax]), FIELD_NOT_APPLICABLE (num_batches_tracked of kInstanceNorm).
+  // the config does not have), PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (also after rounding),
+  // RUNNING_STATS_OUT_OF_RANGE and FIELD_NOT_APPLICABLE (see CheckRunningStats).
   static absl::StatusOr<NormState> Create(absl::string_view name, const NormConfig& config,
                                           InitialValues initial, absl::Time now);
 
@@ -79,11 +78,13 @@ struct NormState {
   // its sets, by whose number its samples are known) that changes nothing:
   // kDuplicate when the producer's sequence was decided before; kApplied for an empty batch or a
   // state without running statistics; an error. Nothing when the batch is to be folded. Errors:
-  // STATE_FROZEN, SEQUENCE_INVALID, PRODUCER_ID_INVALID, ONE_VALUE_PER_CHANNEL,
-  // CALIBRATION_NOT_ACTIVE (kCalibration), and, with running statistics, those of CheckMoments.
+  // STATE_FROZEN, SEQUENCE_INVALID, PRODUCER_ID_INVALID, ONE_VALUE_PER_CHANNEL, and, with running
+  // statistics, those of CheckMoments; of kCalibration CALIBRATION_NOT_ACTIVE and
+  // CALIBRATION_MISMATCH (`calibration_id` is not empty and another's).
   std::optional<absl::StatusOr<Disposition>> Decide(const Moments& batch,
                                                     const ProducerSequence& producer,
-                                                    FoldInto into = FoldInto::kRunningStats) const;
+                                                    FoldInto into = FoldInto::kRunningStats,
+                                                    absl::string_view calibration_id = "") const;
 
   // Folds `batch` and remembers the producer's sequence with it. Errors: PRODUCER_TABLE_FULL;
   // NON_FINITE_VALUE when a calibration's statistics would not be finite (under kRefuse).
@@ -119,13 +120,15 @@ struct NormState {
   // step 0. Errors: STATE_FROZEN, FIELD_IMMUTABLE, those of CheckNormConfig.
   absl::Status UpdateConfig(const NormConfig& new_config);
 
-  // Begins, commits (the running statistics become what was gathered) and forgets a calibration.
-  // Errors of each: STATE_FROZEN; of Begin: RUNNING_STATS_ABSENT, CALIBRATION_ACTIVE,
-  // FIELD_NOT_APPLICABLE (kPooled of kInstanceNorm); of Commit and Abort: CALIBRATION_NOT_ACTIVE;
-  // of Commit: CALIBRATION_EMPTY, NON_FINITE_VALUE (under kRefuse).
+  // Begins, commits (the running statistics become what was gathered) and forgets a calibration;
+  // the latter two only that of `calibration_id`, when it is not empty. The id is made of the
+  // state's creation and of the revision that begins the calibration. Errors of each: STATE_FROZEN;
+  // of Begin: RUNNING_STATS_ABSENT, CALIBRATION_ACTIVE, FIELD_NOT_APPLICABLE (kPooled of
+  // kInstanceNorm); of Commit and Abort: CALIBRATION_NOT_ACTIVE, CALIBRATION_MISMATCH; of Commit:
+  // CALIBRATION_EMPTY, NON_FINITE_VALUE (under kRefuse).
   absl::Status BeginCalibration(CalibrationMethod method);
-  absl::Status CommitCalibration();
-  absl::Status AbortCalibration();
+  absl::Status CommitCalibration(absl::string_view calibration_id = "");
+  absl::Status AbortCalibration(absl::string_view calibration_id = "");
 
   // OK when `etag` is empty or this state's. Errors: ETAG_MISMATCH.
   absl::Status CheckEtag(absl::string_view etag) const;
@@ -143,6 +146,7 @@ struct NormState {
 
  private:
   absl::Status CheckNotFrozen() const;
+  absl::Status CheckCalibration(absl::string_view calibration_id) const;
 };
 
 }  // namespace normd

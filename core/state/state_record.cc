@@ -135,6 +135,7 @@ OptimizerSlots SlotsFromRecord(const SlotsRecord& record) {
 }
 
 void CalibrationToRecord(const Calibration& calibration, CalibrationRecord& record) {
+  record.set_calibration_id(calibration.id);
   record.set_method(static_cast<int32_t>(calibration.method));
   record.set_num_batches(calibration.num_batches);
   record.set_count(calibration.count);
@@ -143,7 +144,8 @@ void CalibrationToRecord(const Calibration& calibration, CalibrationRecord& reco
 }
 
 Calibration CalibrationFromRecord(const CalibrationRecord& record) {
-  return {.method = static_cast<CalibrationMethod>(record.method()),
+  return {.id = record.calibration_id(),
+          .method = static_cast<CalibrationMethod>(record.method()),
           .num_batches = record.num_batches(),
           .count = record.count(),
           .mean = ToVector(record.mean()),

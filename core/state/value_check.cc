@@ -12,11 +12,10 @@
 namespace normd {
 namespace {
 
-absl::Status NonFinite(absl::string_view field, double value, size_t channel,
-                       absl::string_view expected) {
+absl::Status WrongValue(Reason reason, absl::string_view field, double value, size_t channel,
+                        absl::string_view expected) {
   return MakeError(
-      Reason::kNonFiniteValue,
-      absl::StrCat(field, " is ", value, " at channel ", channel, ", expected ", expected),
+      reason, absl::StrCat(field, " is ", value, " at channel ", channel, ", expected ", expected),
       {{"field", field}, {"index", absl::StrCat(channel)}});
 }
 
@@ -33,7 +32,8 @@ absl::Status CheckLength(absl::string_view field, const std::vector<double>& val
 
 absl::Status CheckFinite(absl::string_view field, const std::vector<double>& values) {
   for (size_t c = 0; c < values.size(); ++c) {
-    if (!std::isfinite(values[c])) return NonFinite(field, values[c], c, "a finite value");
+    if (std::isfinite(values[c])) continue;
+    return WrongValue(Reason::kNonFiniteValue, field, values[c], c, "a finite value");
   }
   return absl::OkStatus();
 }
@@ -64,9 +64,9 @@ absl::Status CheckAndRound(absl::string_view field, const NormConfig& config,
   Round(config.parameter_dtype, rounded);
   for (size_t c = 0; c < rounded.size(); ++c) {
     if (!std::isfinite(rounded[c])) {
-      return NonFinite(field, (*values)[c], c,
-                       absl::StrCat("a value that is finite in parameter_dtype ",
-                                    DataTypeName(config.parameter_dtype)));
+      return WrongValue(Reason::kNonFiniteValue, field, (*values)[c], c,
+                        absl::StrCat("a value that is finite in parameter_dtype ",
+                                     DataTypeName(config.parameter_dtype)));
     }
   }
   values = std::move(rounded);
@@ -98,13 +98,13 @@ absl::Status CheckRunningStats(const NormConfig& config, const RunningStats& sta
   NORMD_RETURN_IF_ERROR(CheckLength("running_mean", stats.mean, config.num_features));
   NORMD_RETURN_IF_ERROR(CheckFinite("running_mean", stats.mean));
   NORMD_RETURN_IF_ERROR(CheckLength("running_var", stats.var, config.num_features));
+  NORMD_RETURN_IF_ERROR(CheckFinite("running_var", stats.var));
   for (size_t c = 0; c < stats.var.size(); ++c) {
-    if (!std::isfinite(stats.var[c]) || stats.var[c] < 0) {
-      return NonFinite("running_var", stats.var[c], c, "a finite value that is not negative");
-    }
+    if (stats.var[c] >= 0) continue;
+    return WrongValue(Reason::kRunningStatsOutOfRange, "running_var", stats.var[c], c, ">= 0");
   }
   if (stats.num_batches_tracked < 0 || stats.num_batches_tracked > kNumBatchesTrackedMax) {
-    return MakeError(Reason::kNonFiniteValue,
+    return MakeError(Reason::kRunningStatsOutOfRange,
                      absl::StrCat("num_batches_tracked is ", stats.num_batches_tracked,
                                   ", expected 0 to ", kNumBatchesTrackedMax),
                      {{"field", "running_stats.num_batches_tracked"}});

@@ -17,8 +17,9 @@ namespace normd {
 absl::Status CheckAndRound(const NormConfig& config, Parameters& parameters);
 
 // OK when a state of `config` can start from `stats`. Errors: RUNNING_STATS_ABSENT,
-// PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE (also a negative variance, or a num_batches_tracked
-// out of its range), FIELD_NOT_APPLICABLE (num_batches_tracked of kInstanceNorm).
+// PARAMETERS_LENGTH_MISMATCH, NON_FINITE_VALUE, RUNNING_STATS_OUT_OF_RANGE (a negative variance, or
+// a num_batches_tracked that is not in [0, kNumBatchesTrackedMax]), FIELD_NOT_APPLICABLE
+// (num_batches_tracked of kInstanceNorm).
 absl::Status CheckRunningStats(const NormConfig& config, const RunningStats& stats);
 
 // OK when a state of `config` can step its parameters by `gradients`. Errors: PARAMETERS_ABSENT,

@@ -15,7 +15,8 @@ namespace normd {
 // valid as long as the bytes and the shape it was made of.
 class TensorView {
  public:
-  // Checks that `data` holds exactly product(shape) elements of `dtype`. Errors:
+  // Checks that `data` holds exactly product(shape) elements of `dtype`; it may be null, of that
+  // length, where the bytes are elsewhere. Errors:
   // DIMENSION_NEGATIVE, SHAPE_OVERFLOW, DATA_LENGTH_MISMATCH.
   static absl::StatusOr<TensorView> Create(DataType dtype, Layout layout,
                                            absl::Span<const int64_t> shape, absl::string_view data);

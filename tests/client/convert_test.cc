@@ -125,11 +125,13 @@ TEST(ConvertTest, ReadsParametersOfEitherDtypeAndTheCalibration) {
   wire.mutable_calibration()->set_method(v1::Calibration::POOLED);
   wire.mutable_calibration()->set_num_batches(3);
   wire.mutable_calibration()->set_count(30);
+  wire.mutable_calibration()->set_calibration_id("5f-2");
   state = FromWire(wire);
   ASSERT_TRUE(state.ok() && state->calibration.has_value());
   EXPECT_EQ(state->calibration->method, CalibrationMethod::kPooled);
   EXPECT_EQ(state->calibration->num_batches, 3);
   EXPECT_EQ(state->calibration->count, 30);
+  EXPECT_EQ(state->calibration->calibration_id, "5f-2");
 }
 
 TEST(ConvertTest, AnAnswerThatMakesNoSenseIsAnInternalError) {

@@ -254,9 +254,37 @@ TEST_F(FamilyServerTest, CalibrationReplacesTheStatisticsAtTheCommitAlone) {
   EXPECT_THAT(state->running_var, ElementsAre(DoubleNear(20.0 / 3, 1e-12)));
   EXPECT_EQ(state->num_batches_tracked, 2);
 
-  ASSERT_TRUE(client_->BeginCalibration("a", CalibrationMethod::kMeanOfBatches).ok());
-  EXPECT_EQ(ErrorReason(client_->CommitCalibration("a").status()), "CALIBRATION_EMPTY");
-  ASSERT_TRUE(client_->AbortCalibration("a").ok());
+  state = client_->BeginCalibration("a", CalibrationMethod::kMeanOfBatches);
+  ASSERT_TRUE(state.ok()) << state.status();
+  const std::string id = state->calibration->calibration_id;
+  EXPECT_EQ(ErrorReason(client_->CommitCalibration("a", id).status()), "CALIBRATION_EMPTY");
+  EXPECT_EQ(ErrorReason(client_->CommitCalibration("a", "other").status()), "CALIBRATION_MISMATCH");
+  EXPECT_EQ(ErrorReason(client_->AbortCalibration("a", "other").status()), "CALIBRATION_MISMATCH");
+  EXPECT_EQ(ErrorReason(client_->CommitCalibration("a", id, "stale").status()), "ETAG_MISMATCH");
+  EXPECT_EQ(ErrorReason(client_->AbortCalibration("a", id, "stale").status()), "ETAG_MISMATCH");
+  options.calibration_id = "other";
+  EXPECT_EQ(ErrorReason(client_->Train("a", Batch::Own({2, 1}, {1, 3}), options).status()),
+            "CALIBRATION_MISMATCH");
+  std::vector<std::string> reasons;
+  TrainStreamOptions stream_options;
+  stream_options.on_result = [&reasons](const TrainResult& result) {
+    reasons.push_back(ErrorReason(result.status));
+  };
+  const auto stream = client_->OpenTrainStream(stream_options);
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  SendOptions send;
+  send.calibrate = true;
+  for (const std::string& sent_id : {id, std::string("other"), std::string()}) {
+    send.calibration_id = sent_id;
+    ASSERT_TRUE((*stream)->Send("a", Batch::Own({2, 1}, {1, 3}), send).ok());
+  }
+  ASSERT_TRUE((*stream)->Close().ok());
+  EXPECT_THAT(reasons, ElementsAre("", "CALIBRATION_MISMATCH", ""));
+  options.calibration_id = id;
+  ASSERT_TRUE(client_->Train("a", Batch::Own({2, 1}, {1, 3}), options).ok());
+  state = client_->GetState("a");
+  EXPECT_EQ(state->calibration->num_batches, 3);
+  ASSERT_TRUE(client_->AbortCalibration("a", id, state->etag).ok());
   EXPECT_EQ(ErrorReason(client_->Train("a", Batch::Own({2, 1}, {1, 3}), options).status()),
             "CALIBRATION_NOT_ACTIVE");
 }

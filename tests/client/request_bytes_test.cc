@@ -51,11 +51,13 @@ TEST(RequestBytesTest, MomentsAreTheTrainRequestOfTheSameFields) {
   expected.set_sequence(7);
   expected.set_return_moments(true);
   expected.set_calibrate(true);
+  expected.set_calibration_id("5f-2");
   expected.set_durability(v1::DURABLE);
   *expected.mutable_moments() = ToWire(moments);
-  const auto actual = Parse<v1::TrainRequest>(
-      JoinMessage(EncodeTrainHead("a", "", 7, Durability::kDurable),
-                  EncodeTrainBatch(moments, {.return_moments = true, .calibrate = true})));
+  const auto actual = Parse<v1::TrainRequest>(JoinMessage(
+      EncodeTrainHead("a", "", 7, Durability::kDurable),
+      EncodeTrainBatch(moments,
+                       {.return_moments = true, .calibrate = true, .calibration_id = "5f-2"})));
   EXPECT_TRUE(MessageDifferencer::Equals(actual, expected));
 }
 

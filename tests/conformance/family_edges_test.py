@@ -20,6 +20,7 @@ KINDS = {
 }
 # Of rank 3, which every kind takes.
 BATCH = numpy.random.default_rng(1).normal(2, 3, [2, C, 3]).astype("float32")
+GRADIENT = numpy.random.default_rng(2).normal(0, 1, BATCH.shape).astype("float32")
 
 
 def run_module(module, array):
@@ -36,7 +37,8 @@ class FamilyEdgesTest(unittest.TestCase):
         config = NormConfig(kind=NormConfig.Kind.Value(kind), **fields, **options)
         name = f"family_edges/{self.id().rsplit('.', 1)[-1]}/{kind}"
         wire.create(name, config)
-        options.pop("non_finite", None)
+        for only_ours in ("non_finite", "parameter_dtype"):
+            options.pop(only_ours, None)
         return make_module(**options).double(), name
 
     def assert_close(self, actual, expected):
@@ -192,6 +194,59 @@ class FamilyEdgesTest(unittest.TestCase):
                     expected = run_module(module, wrong)
                     self.assertTrue(numpy.isfinite(expected[0]).all())
                     self.assert_close(wire.array(wire.train(name, wrong).output), expected)
+
+    def test_infinities_of_both_signs_leave_what_is_finite_zero_in_rms_norm(self):
+        module, name = self.make("RMS_NORM", eps=1e-5, non_finite=wire.state.NormConfig.PROPAGATE)
+        for values in ([numpy.inf, -numpy.inf, 1], [numpy.inf, numpy.nan, 1]):
+            with self.subTest(values=values):
+                wrong = BATCH.copy()
+                wrong[1, 2] = values
+                self.assert_close(wire.array(wire.train(name, wrong).output),
+                                  run_module(module, wrong))
+
+    def check_far_from_one(self, batch, gradient, weight=1.0, eps=0.0):
+        """Outputs and gradients of every kind are PyTorch's in float64, rounded to float32."""
+        for kind in KINDS:
+            with self.subTest(kind=kind):
+                options = {"affine": True} if kind == "INSTANCE_NORM" else {}
+                module, name = self.make(kind, eps=eps, parameter_dtype=wire.tensors.FLOAT64,
+                                         **options)
+                with torch.no_grad():
+                    module.weight *= weight
+                wire.states.SetParameters(wire.control.SetParametersRequest(
+                    name=name, parameters=wire.parameters(module, "float64")))
+                x = torch.from_numpy(batch.astype("float64")).requires_grad_()
+                output = module(x)
+                output.backward(torch.from_numpy(gradient.astype("float64")))
+                response = wire.norms.Backward(wire.data.BackwardRequest(
+                    state=name, input=wire.tensor(batch), grad_output=wire.tensor(gradient)))
+                with numpy.errstate(over="ignore"):
+                    output, grad_input = (values.detach().numpy().astype("float32")
+                                          for values in (output, x.grad))
+                self.assert_rounded(wire.array(wire.train(name, batch).output), output)
+                self.assert_rounded(wire.array(response.grad_input), grad_input)
+                self.assert_rounded(wire.array(response.grad_weight), module.weight.grad.numpy())
+                wire.states.DeleteState(wire.control.DeleteStateRequest(name=name))
+
+    def assert_rounded(self, actual, expected):
+        """Within 1e-6 of the largest finite one, or a step of the smallest floats."""
+        finite = numpy.isfinite(expected)
+        scale = numpy.abs(expected[finite]).max(initial=0)
+        numpy.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6 * scale + 2.0 ** -149)
+
+    def test_values_up_to_the_end_of_float32(self):
+        largest = numpy.finfo("float32").max
+        batch = (BATCH / numpy.abs(BATCH).max() * largest).astype("float32")
+        self.check_far_from_one(batch, GRADIENT)
+        self.check_far_from_one(batch, GRADIENT, weight=1e-30, eps=1e-5)
+
+    def test_a_spread_whose_inverse_has_a_cube_beyond_float32(self):
+        for factor in (1e-19, 1e-30, 1e-40):
+            self.check_far_from_one(BATCH * numpy.float32(factor), GRADIENT * 1e-6)
+
+    def test_weights_beyond_float32(self):
+        self.check_far_from_one(BATCH, GRADIENT, weight=1e300, eps=1e-5)
+        self.check_far_from_one(BATCH, GRADIENT * numpy.float32(1e-30), weight=1e60, eps=1e-5)
 
     def test_moments_train_only_what_has_running_statistics(self):
         for kind in ("LAYER_NORM", "GROUP_NORM", "RMS_NORM"):

@@ -30,9 +30,12 @@ DATA = {
     "mean 1e4, std 1e-3": (1e4, 1e-3, FLOATS, 1e-9),
     "mean 1e4, std 8": (1e4, 8, wire_module.DTYPES, 1e-5),
     "1e30": (3e30, 1e30, (*FLOATS, "bfloat16"), 1e-5),
-    # In float32 these are subnormal; 1 / sqrt(var) would not be finite.
+    # Up to the end of float32, where x - mean would not be finite.
+    "1e38": (1e38, 4e37, (*FLOATS, "bfloat16"), 1e-5),
+    "-1e38": (-1e38, 4e37, (*FLOATS, "bfloat16"), 0.0),
+    # In float32 these are subnormal, and 1 / sqrt(var) would not be finite.
     "1e-40": (3e-40, 1e-40, FLOATS, 1e-5),
-    "1e-40, eps 0": (3e-40, 1e-40, ("float64",), 0.0),
+    "1e-40, eps 0": (3e-40, 1e-40, FLOATS, 0.0),
     "1e-18, eps 0": (3e-18, 1e-18, FLOATS, 0.0),
     "outlier first": (0, 1, wire_module.DTYPES, 1e-5),
     "outlier first, all else one value": (3, 0, wire_module.DTYPES, 1e-5),

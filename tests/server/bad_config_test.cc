@@ -138,13 +138,13 @@ std::vector<BadConfig> BadFields() {
        Batch([](v1::NormConfig& config) { config.set_parameter_dtype(v1::FLOAT16); }),
        {kInvalid,
         "PARAMETER_DTYPE_INVALID",
-        {"parameter_dtype is 3", "FLOAT32 (1) or FLOAT64 (2)"},
+        {"parameter_dtype is FLOAT16 (3)", "FLOAT32 (1) or FLOAT64 (2)"},
         "config.parameter_dtype"}},
       {"ParametersInNoDtype",
        Batch([](v1::NormConfig& config) {
          config.set_parameter_dtype(static_cast<v1::DataType>(77));
        }),
-       {kInvalid, "PARAMETER_DTYPE_INVALID", {"parameter_dtype is 77"}, "config.parameter_dtype"}},
+       {kInvalid, "PARAMETER_DTYPE_INVALID", {"(77)"}, "config.parameter_dtype"}},
       {"OptimizerWithoutAffine",
        Instance([](v1::NormConfig& config) { *config.mutable_optimizer() = Sgd(0.5); }),
        {kInvalid, "FIELD_NOT_APPLICABLE", {"affine is false"}, "config.optimizer"}},

@@ -82,7 +82,7 @@ std::vector<BadGradients> AllBadGradients() {
        Weight(Float32Tensor({3, 2}, {1, 2, 3, 4, 5, 6})),
        {kInvalid,
         "PARAMETERS_LENGTH_MISMATCH",
-        {"grad_weight has shape [3,2]", "expected [2,3] or one axis"},
+        {"grad_weight has shape [3,2]", "expected [2,3] or [6]"},
         "grad_weight"}},
       {"BiasTooLong",
        [](v1::ApplyGradientsRequest& request) {

@@ -54,6 +54,11 @@ inline void ExpectRefusal(const WireError& error, const Refusal& bad) {
   EXPECT_EQ(error.reason, bad.reason) << error;
   EXPECT_EQ(error.domain, "normd");
   EXPECT_FALSE(error.has_retry_info) << "the same request stays wrong";
+  if (error.reason.ends_with("_MISMATCH")) {
+    const auto& metadata = error.metadata;
+    EXPECT_EQ(metadata.count("expected") + metadata.count("expected_bytes"), 1U) << error;
+    EXPECT_EQ(metadata.count("actual") + metadata.count("actual_bytes"), 1U) << error;
+  }
   size_t from = 0;
   for (const std::string& text : bad.texts) {
     const size_t found = error.message.find(text, from);

@@ -213,6 +213,55 @@ TEST_F(CalibrationTest, AbortForgetsWhatWasGathered) {
   EXPECT_EQ(MustGet("m").calibration().num_batches(), 0) << "begins anew";
 }
 
+// What a client sent for a calibration that another client has aborted.
+TEST_F(CalibrationTest, AContributionToOneThatWasAbortedIsNotTakenByTheNext) {
+  CreateKnown();
+  v1::State state;
+  ASSERT_TRUE(BeginCalibration("m", v1::Calibration::POOLED, &state).ok());
+  const std::string aborted = state.calibration().calibration_id();
+  EXPECT_FALSE(aborted.empty());
+  v1::TrainRequest request = Contribution("m", 10);
+  request.set_calibration_id(aborted);
+  request.set_producer_id("p");
+  request.set_sequence(1);
+  EXPECT_EQ(MustContribute(request).disposition(), v1::APPLIED);
+  ASSERT_TRUE(AbortCalibration("m", nullptr, aborted).ok());
+  ASSERT_TRUE(BeginCalibration("m", v1::Calibration::POOLED, &state).ok());
+  const std::string next = state.calibration().calibration_id();
+  EXPECT_NE(next, aborted);
+
+  EXPECT_EQ(MustContribute(request).disposition(), v1::DUPLICATE) << "decided while it was its own";
+  request.set_sequence(2);
+  const WireError refused = ErrorOf(Train(request));
+  EXPECT_EQ(refused.code, grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(refused.reason, "CALIBRATION_MISMATCH");
+  EXPECT_EQ(refused.metadata.at("expected"), aborted);
+  EXPECT_EQ(refused.metadata.at("actual"), next);
+  EXPECT_EQ(ErrorOf(CommitCalibration("m", nullptr, aborted)).reason, "CALIBRATION_MISMATCH");
+  EXPECT_EQ(ErrorOf(AbortCalibration("m", nullptr, aborted)).reason, "CALIBRATION_MISMATCH");
+  EXPECT_EQ(MustGet("m").calibration().SerializeAsString(),
+            state.calibration().SerializeAsString());
+
+  request.set_calibration_id(next);
+  EXPECT_EQ(MustContribute(request).disposition(), v1::APPLIED);
+  ASSERT_TRUE(CommitCalibration("m", &state, next).ok());
+  EXPECT_THAT(Doubles(state.running_stats().running_mean()), ElementsAre(10));
+  request.set_sequence(3);
+  EXPECT_EQ(ErrorOf(Train(request)).reason, "CALIBRATION_NOT_ACTIVE");
+}
+
+TEST_F(CalibrationTest, CommitAndAbortHoldAnEtagAgainstTheState) {
+  const std::string etag = CreateKnown().etag();
+  MustBegin(v1::Calibration::MEAN_OF_BATCHES);
+  MustContribute(Contribution("m", 10));
+  EXPECT_EQ(ErrorOf(CommitCalibration("m", nullptr, "", "stale")).reason, "ETAG_MISMATCH");
+  EXPECT_EQ(ErrorOf(AbortCalibration("m", nullptr, "", "stale")).reason, "ETAG_MISMATCH");
+  EXPECT_EQ(MustGet("m").calibration().num_batches(), 1);
+  EXPECT_TRUE(CommitCalibration("m", nullptr, "", etag).ok());
+  MustBegin(v1::Calibration::MEAN_OF_BATCHES);
+  EXPECT_TRUE(AbortCalibration("m", nullptr, "", etag).ok());
+}
+
 TEST_F(CalibrationTest, InstanceNormTakesTheMeanOverSamplesAndCountsNoBatches) {
   v1::State wanted = InstanceNormState("m", 1);
   wanted.mutable_config()->set_track_running_stats(true);
@@ -223,7 +272,8 @@ TEST_F(CalibrationTest, InstanceNormTakesTheMeanOverSamplesAndCountsNoBatches) {
   request.set_calibrate(true);
   *request.mutable_input() = Float32Tensor({2, 1, 2}, {1, 3, 4, 8});
   MustContribute(request);
-  v1::State state;
+  v1::State state = MustGet("m");
+  EXPECT_EQ(state.calibration().count(), 2) << "of each sample";
   ASSERT_TRUE(CommitCalibration("m", &state).ok());
   EXPECT_THAT(Doubles(state.running_stats().running_mean()), ElementsAre(4));
   EXPECT_THAT(Doubles(state.running_stats().running_var()), ElementsAre(5));

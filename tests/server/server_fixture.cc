@@ -167,15 +167,23 @@ grpc::Status ServerTest::BeginCalibration(const std::string& name, v1::Calibrati
   return Call(*states_, &v1::StateService::Stub::BeginCalibration, request, state);
 }
 
-grpc::Status ServerTest::CommitCalibration(const std::string& name, v1::State* state) {
+grpc::Status ServerTest::CommitCalibration(const std::string& name, v1::State* state,
+                                           const std::string& calibration_id,
+                                           const std::string& etag) {
   v1::CommitCalibrationRequest request;
   request.set_name(name);
+  request.set_calibration_id(calibration_id);
+  request.set_etag(etag);
   return Call(*states_, &v1::StateService::Stub::CommitCalibration, request, state);
 }
 
-grpc::Status ServerTest::AbortCalibration(const std::string& name, v1::State* state) {
+grpc::Status ServerTest::AbortCalibration(const std::string& name, v1::State* state,
+                                          const std::string& calibration_id,
+                                          const std::string& etag) {
   v1::AbortCalibrationRequest request;
   request.set_name(name);
+  request.set_calibration_id(calibration_id);
+  request.set_etag(etag);
   return Call(*states_, &v1::StateService::Stub::AbortCalibration, request, state);
 }
 

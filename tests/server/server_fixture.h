@@ -65,8 +65,12 @@ class ServerTest : public ::testing::Test {
                         const std::string& etag = "");
   grpc::Status BeginCalibration(const std::string& name, v1::Calibration::Method method,
                                 v1::State* state = nullptr, const std::string& etag = "");
-  grpc::Status CommitCalibration(const std::string& name, v1::State* state = nullptr);
-  grpc::Status AbortCalibration(const std::string& name, v1::State* state = nullptr);
+  grpc::Status CommitCalibration(const std::string& name, v1::State* state = nullptr,
+                                 const std::string& calibration_id = "",
+                                 const std::string& etag = "");
+  grpc::Status AbortCalibration(const std::string& name, v1::State* state = nullptr,
+                                const std::string& calibration_id = "",
+                                const std::string& etag = "");
   grpc::Status Train(const v1::TrainRequest& request, v1::TrainResponse* response = nullptr);
   grpc::Status Normalize(const v1::NormalizeRequest& request,
                          v1::NormalizeResponse* response = nullptr);

@@ -298,6 +298,7 @@ class CalibrateTest(ServerTest):
         self.create("--num-features", "2")
         x = self.random.normal(4, 2, (10, 2))
         begun = self.json("calibrate", "begin", self.name, "--method", "pooled")
+        calibration_id = begun["calibration"].pop("calibration_id")
         self.assertEqual(begun["calibration"], {"method": "POOLED", "num_batches": 0, "count": 0})
         self.out("train", self.name, "--calibrate", "--batch-size", "4", "--input",
                  self.save("x.npy", x))
@@ -306,8 +307,10 @@ class CalibrateTest(ServerTest):
         state = self.json("get", self.name)
         self.assertEqual(state["running_stats"]["running_mean"], [0, 0])
         self.assertEqual(state["calibration"]["count"], 20)
-        self.assertIn("calibration", self.out("get", self.name))
-        self.assertRegex(self.out("calibrate", "commit", self.name), "calibration committed")
+        self.assertIn(f"id {calibration_id}", self.out("get", self.name))
+        self.assertRegex(self.out("calibrate", "commit", self.name, "--calibration-id",
+                                  calibration_id, "--etag", begun["etag"]),
+                         "calibration committed")
         stats = self.json("get", self.name)["running_stats"]
         both = np.concatenate([x, x + 1])
         np.testing.assert_allclose(stats["running_mean"], both.mean(0), rtol=1e-12)
@@ -321,6 +324,14 @@ class CalibrateTest(ServerTest):
                                                     "--etag", "stale"))
         self.out("calibrate", "begin", self.name, "--etag", etag)
         self.assertIn("CALIBRATION_EMPTY", self.failure(REFUSED, "calibrate", "commit", self.name))
+        for verb in ("commit", "abort"):
+            self.assertIn("ETAG_MISMATCH", self.failure(REFUSED, "calibrate", verb, self.name,
+                                                        "--etag", "stale"))
+            self.assertIn("CALIBRATION_MISMATCH", self.failure(
+                REFUSED, "calibrate", verb, self.name, "--calibration-id", "other"))
+        self.assertIn("CALIBRATION_MISMATCH", self.failure(
+            REFUSED, "train", self.name, "--calibrate", "--calibration-id", "other",
+            stdin=b"[[1], [2]]"))
         self.out("calibrate", "abort", self.name)
         error = json.loads(self.failure(REFUSED, "train", self.name, "--calibrate", "--json",
                                         stdin=b"[[1], [2]]"))

@@ -77,6 +77,8 @@ class UsageTest(NormctlTest):
                 ["calibrate"], ["calibrate", "begin"], ["calibrate", "end", "a"],
                 ["calibrate", "begin", "a", "--method", "guess"],
                 ["calibrate", "commit", "a", "--method", "pooled"],
+                ["calibrate", "begin", "a", "--calibration-id", "1-2"],
+                ["train", "a", "--calibration-id", "1-2"],
                 ["export", "a/"], ["export", "--output", "x"],
                 ["export", "a/", "--output", "x", "--dtype", "float16"],
                 ["import"], ["import", "x", "--convention", "caffe"],

@@ -47,13 +47,10 @@ TEST(ErrorTableTest, CodesAreThoseOfTheContract) {
       {Reason::kStateAlreadyExists, absl::StatusCode::kAlreadyExists},
       {Reason::kStateFrozen, absl::StatusCode::kFailedPrecondition},
       {Reason::kEtagMismatch, absl::StatusCode::kAborted},
-      {Reason::kDtypeNotImplemented, absl::StatusCode::kUnimplemented},
       {Reason::kProducerTableFull, absl::StatusCode::kResourceExhausted},
-      {Reason::kKindNotImplemented, absl::StatusCode::kUnimplemented},
       {Reason::kParametersAbsent, absl::StatusCode::kFailedPrecondition},
       {Reason::kRunningStatsAbsent, absl::StatusCode::kFailedPrecondition},
       {Reason::kMessageTooLarge, absl::StatusCode::kResourceExhausted},
-      {Reason::kMethodNotImplemented, absl::StatusCode::kUnimplemented},
       {Reason::kRecordDamaged, absl::StatusCode::kDataLoss},
       {Reason::kStoreUnavailable, absl::StatusCode::kUnavailable},
       {Reason::kStoreFull, absl::StatusCode::kResourceExhausted},
@@ -66,6 +63,7 @@ TEST(ErrorTableTest, CodesAreThoseOfTheContract) {
       {Reason::kCalibrationActive, absl::StatusCode::kFailedPrecondition},
       {Reason::kCalibrationNotActive, absl::StatusCode::kFailedPrecondition},
       {Reason::kCalibrationEmpty, absl::StatusCode::kFailedPrecondition},
+      {Reason::kCalibrationMismatch, absl::StatusCode::kFailedPrecondition},
   };
   for (const ReasonInfo& info : ReasonTable()) {
     const auto it = codes.find(info.reason);

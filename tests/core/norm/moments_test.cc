@@ -188,15 +188,6 @@ TEST(PerChannelTest, EmptyBatchHasEmptyChannels) {
   EXPECT_TRUE(CheckMoments(moments, TwoInstanceChannels()).ok());
 }
 
-TEST(PerChannelTest, NegativeM2OfOneSampleIsNotAveragedAway) {
-  const Moments moments =
-      PerChannel({.count = 5, .mean = {1, 1, 1, 1}, .m2 = {3, 9, 4, -0.5}}, TwoInstanceChannels());
-  EXPECT_THAT(moments.m2, ElementsAre(3.5, -0.5));
-  EXPECT_THAT(
-      CheckMoments(moments, TwoInstanceChannels()),
-      IsError(Reason::kMomentsM2Negative, "moments.m2 is -0.5 at channel 1, expected >= 0"));
-}
-
 TEST(PerChannelTest, NanOfOneSampleIsThatOfItsChannel) {
   const Moments moments = PerChannel({.count = 5, .mean = {1, 1, kNan, 1}, .m2 = {3, 9, kNan, 1}},
                                      TwoInstanceChannels());
@@ -206,18 +197,80 @@ TEST(PerChannelTest, NanOfOneSampleIsThatOfItsChannel) {
   EXPECT_EQ(moments.m2[1], 5);
 }
 
-TEST(PerChannelTest, WhatIsNoMultipleOfChannelsComesBackToBeRefused) {
+TEST(CheckBatchMomentsTest, BatchNormIsAsCheckMomentsHasIt) {
+  EXPECT_TRUE(CheckBatchMoments({.count = 4, .mean = {0, 0}, .m2 = {1, 1}}, TwoChannels()).ok());
+  for (const Moments& bad : {Moments{.count = -1, .mean = {0, 0}, .m2 = {1, 1}},
+                             Moments{.count = 4, .mean = {0, 0, 0, 0}, .m2 = {1, 1, 1, 1}},
+                             Moments{.count = 4, .mean = {0, 0}, .m2 = {1, -1}},
+                             Moments{.count = 4, .mean = {0, kNan}, .m2 = {1, 1}}}) {
+    const absl::Status status = CheckBatchMoments(bad, TwoChannels());
+    EXPECT_FALSE(status.ok());
+    EXPECT_EQ(status, CheckMoments(bad, TwoChannels()));
+  }
+}
+
+TEST(CheckBatchMomentsTest, InstanceNormHasSetsOfAnyNumberOfSamples) {
+  for (const Moments& moments : {Moments{}, Moments{.count = 0, .mean = {0, 0}, .m2 = {0, 0}},
+                                 Moments{.count = 5, .mean = {1, 1}, .m2 = {3, 9}},
+                                 Moments{.count = 5, .mean = {1, 1, 1, 1}, .m2 = {3, 9, 0, 0}}}) {
+    EXPECT_TRUE(CheckBatchMoments(moments, TwoInstanceChannels()).ok());
+  }
+}
+
+TEST(CheckBatchMomentsTest, RefusesWhatIsNoMultipleOfChannels) {
   for (const Moments& odd : {Moments{.count = 5, .mean = {1, 1, 1}, .m2 = {3, 9, 1}},
-                             Moments{.count = 5, .mean = {1, 1, 1, 1}, .m2 = {3, 9}},
                              Moments{.count = 5, .mean = {1}, .m2 = {3}},
                              // Values in each of no sets.
                              Moments{.count = 5, .mean = {}, .m2 = {}}}) {
-    const Moments moments = PerChannel(odd, TwoInstanceChannels());
-    EXPECT_EQ(moments.mean, odd.mean);
-    EXPECT_EQ(moments.m2, odd.m2);
-    EXPECT_THAT(CheckMoments(moments, TwoInstanceChannels()),
-                HasReason(Reason::kMomentsLengthMismatch));
+    const std::string sets = std::to_string(odd.mean.size());
+    const absl::Status status = CheckBatchMoments(odd, TwoInstanceChannels());
+    EXPECT_THAT(status, IsError(Reason::kMomentsLengthMismatch,
+                                "num_features is 2, moments.mean has " + sets +
+                                    " values, expected a multiple of 2"));
+    EXPECT_THAT(GetErrorMetadata(status),
+                ElementsAre(Pair("actual", sets), Pair("expected", "a multiple of 2"),
+                            Pair("field", "moments.mean")));
   }
+  EXPECT_THAT(
+      CheckBatchMoments({.count = 5, .mean = {1, 1, 1, 1}, .m2 = {3, 9}}, TwoInstanceChannels()),
+      IsError(Reason::kMomentsLengthMismatch,
+              "the values of moments.mean are 4, moments.m2 has 2 values"));
+}
+
+TEST(CheckBatchMomentsTest, NamesTheSetOfALaterSample) {
+  const absl::Status negative = CheckBatchMoments(
+      {.count = 5, .mean = {1, 1, 1, 1}, .m2 = {3, 9, 4, -0.5}}, TwoInstanceChannels());
+  EXPECT_THAT(negative,
+              IsError(Reason::kMomentsM2Negative, "moments.m2 is -0.5 at set 3, expected >= 0"));
+  EXPECT_THAT(GetErrorMetadata(negative), Contains(Pair("index", "3")));
+  const absl::Status nan = CheckBatchMoments(
+      {.count = 5, .mean = {1, 1, kNan, 1}, .m2 = {3, 9, 4, 1}}, TwoInstanceChannels());
+  EXPECT_THAT(nan, IsError(Reason::kNonFiniteValue,
+                           "moments at set 2 are mean nan and m2 4 of 5 values, expected "
+                           "|mean| <= 1e150 and m2 / count <= 1e300"));
+  EXPECT_THAT(GetErrorMetadata(nan), Contains(Pair("index", "2")));
+}
+
+TEST(CheckSavedMomentsTest, TakesThoseOfTheInputAndNamesTheSetOfOthers) {
+  constexpr NonFinitePolicy kRefuse = NonFinitePolicy::kRefuse;
+  const Moments saved = {.count = 4, .mean = {0, 1e150, 0}, .m2 = {0, 1, 4e300}};
+  EXPECT_TRUE(CheckSavedMoments(saved, 3, 4, kRefuse).ok());
+  EXPECT_THAT(CheckSavedMoments(saved, 3, 5, kRefuse),
+              IsError(Reason::kMomentsLengthMismatch,
+                      "the input's values per set are 5, moments.count is 4"));
+  EXPECT_THAT(
+      CheckSavedMoments(saved, 2, 4, kRefuse),
+      IsError(Reason::kMomentsLengthMismatch, "the input's sets are 2, moments.mean has 3 values"));
+  Moments bad = saved;
+  bad.m2[1] = -1;
+  EXPECT_THAT(CheckSavedMoments(bad, 3, 4, NonFinitePolicy::kPropagate),
+              IsError(Reason::kMomentsM2Negative, "moments.m2 is -1 at set 1, expected >= 0"));
+  bad = saved;
+  bad.mean[1] = 1.01e150;
+  EXPECT_THAT(CheckSavedMoments(bad, 3, 4, kRefuse), HasReason(Reason::kNonFiniteValue));
+  EXPECT_TRUE(CheckSavedMoments(bad, 3, 4, NonFinitePolicy::kPropagate).ok());
+  EXPECT_THAT(CheckSavedMoments({.count = -4, .mean = {}, .m2 = {}}, 0, -4, kRefuse),
+              HasReason(Reason::kMomentsCountNegative));
 }
 
 TEST(CheckValuesPerSetTest, RefusesExactlyOneInTheWordsOfPyTorch) {

@@ -177,6 +177,52 @@ TEST(CalibrateTest, ContributionNeedsACalibration) {
   EXPECT_THAT(Contribute(untracked, GoodBatch()), HasReason(Reason::kCalibrationNotActive));
 }
 
+TEST(CalibrateTest, EachOneHasAnIdOfItsOwn) {
+  NormState state = NewState();
+  state.revision = 4;
+  ASSERT_TRUE(state.BeginCalibration(kPooled).ok());
+  const std::string first = state.calibration->id;
+  EXPECT_FALSE(first.empty());
+  state.revision = 6;
+  ASSERT_TRUE(state.AbortCalibration(first).ok());
+  ASSERT_TRUE(state.BeginCalibration(kPooled).ok());
+  EXPECT_NE(state.calibration->id, first);
+  NormState later = *NormState::Create("m/bn1", state.config, {}, kCreateTime + absl::Seconds(1));
+  later.revision = 4;
+  ASSERT_TRUE(later.BeginCalibration(kPooled).ok());
+  EXPECT_NE(later.calibration->id, first);
+}
+
+TEST(CalibrateTest, AnIdMeansNoOther) {
+  NormState state = Calibrating(kPooled);
+  const std::string id = state.calibration->id;
+  ASSERT_TRUE(Contribute(state, GoodBatch()).ok());
+  const std::string before = EncodeState(state);
+  const auto decided = state.Decide(GoodBatch(), {"p", 1}, FoldInto::kCalibration, "other");
+  ASSERT_TRUE(decided.has_value());
+  for (const absl::Status& refused :
+       {decided->status(), state.CommitCalibration("other"), state.AbortCalibration("other")}) {
+    EXPECT_THAT(refused,
+                IsError(Reason::kCalibrationMismatch,
+                        "the calibration under way is '" + id + "', the request expected 'other'"));
+    EXPECT_THAT(GetErrorMetadata(refused),
+                ElementsAre(Pair("actual", id), Pair("expected", "other"),
+                            Pair("field", "calibration_id")));
+  }
+  EXPECT_EQ(EncodeState(state), before);
+  EXPECT_FALSE(state.Decide(GoodBatch(), {"p", 1}, FoldInto::kCalibration, id).has_value());
+  EXPECT_TRUE(state.CommitCalibration(id).ok());
+  EXPECT_THAT(state.CommitCalibration(id), HasReason(Reason::kCalibrationNotActive));
+}
+
+// One from a record of before ids.
+TEST(CalibrateTest, OneWithoutAnIdIsMeantByNone) {
+  NormState state = Calibrating(kPooled);
+  state.calibration->id.clear();
+  EXPECT_THAT(state.AbortCalibration("other"), HasReason(Reason::kCalibrationMismatch));
+  EXPECT_TRUE(state.AbortCalibration().ok());
+}
+
 TEST(CalibrateTest, BeginsOnceAndOnlyWithRunningStatistics) {
   NormState state = Calibrating(kPooled);
   ASSERT_TRUE(Contribute(state, GoodBatch()).ok());

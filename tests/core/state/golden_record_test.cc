@@ -182,7 +182,11 @@ TEST(GoldenRecordTest, PlainStateOfVersion1) {
 TEST(GoldenRecordTest, AdamOfVersion2) { ExpectGolden("state_record_v2_adam.hex", AdamState()); }
 
 TEST(GoldenRecordTest, CalibrationOfVersion2) {
-  ExpectGolden("state_record_v2_calibration.hex", CalibratingState());
+  // Of before there were ids.
+  NormState state = CalibratingState();
+  ExpectGolden("state_record_v2_calibration.hex", state);
+  state.calibration->id = "60a24181e4007-4";
+  ExpectGolden("state_record_v2_calibration_id.hex", state);
 }
 
 TEST(GoldenRecordTest, GroupNormOfVersion2) {

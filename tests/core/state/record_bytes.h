@@ -64,10 +64,10 @@ inline std::string Describe(const NormState& state) {
   absl::StrAppend(&text, "optimizer_step ", state.optimizer_step, "\n");
   if (state.calibration.has_value()) {
     const Calibration& calibration = *state.calibration;
-    absl::StrAppend(&text, "calibration ", static_cast<int>(calibration.method), " batches ",
-                    calibration.num_batches, " count ", calibration.count, " mean ",
-                    Bits<uint64_t>(calibration.mean), "spread ", Bits<uint64_t>(calibration.spread),
-                    "\n");
+    absl::StrAppend(&text, "calibration ", calibration.id, " method ",
+                    static_cast<int>(calibration.method), " batches ", calibration.num_batches,
+                    " count ", calibration.count, " mean ", Bits<uint64_t>(calibration.mean),
+                    "spread ", Bits<uint64_t>(calibration.spread), "\n");
   }
   if (state.running_stats.has_value()) {
     absl::StrAppend(&text, "mean ", Bits<uint64_t>(state.running_stats->mean), "\n");
