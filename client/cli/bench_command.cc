@@ -115,7 +115,7 @@ absl::StatusOr<int64_t> AwaitTracked(BenchStates& states, int64_t expected,
                                      absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
-    const absl::StatusOr<int64_t> tracked = states.NumBatchesTracked();
+    absl::StatusOr<int64_t> tracked = states.NumBatchesTracked();
     if (!tracked.ok() || *tracked >= expected || absl::Now() > deadline) return tracked;
     absl::SleepFor(kDurableInterval);
   }

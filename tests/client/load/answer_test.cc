@@ -28,7 +28,7 @@ grpc::ByteBuffer Cut(const std::string& bytes, std::vector<size_t> ends) {
 
 absl::Status ErrorIn(const std::string& bytes, std::vector<size_t> ends = {}) {
   grpc::ByteBuffer answer = Cut(bytes, std::move(ends));
-  const absl::Status error = AnswerError(answer, kErrorField);
+  absl::Status error = AnswerError(answer, kErrorField);
   EXPECT_EQ(answer.Length(), bytes.size());
   EXPECT_EQ(AnswerError(answer, kErrorField), error) << "the first look has changed the answer";
   return error;
