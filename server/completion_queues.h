@@ -39,6 +39,15 @@ class MemberEvent final : public QueueEvent {
   const Method method_;
 };
 
+// Who has put something off until its queue has no event to report.
+class DeferredWork {
+ public:
+  virtual ~DeferredWork() = default;
+
+  // On the thread of the queue.
+  virtual void RunDeferred() = 0;
+};
+
 // A server's completion queues, each with a thread that waits for its events. Every tag on them is
 // a QueueEvent.
 class CompletionQueues {
@@ -56,6 +65,10 @@ class CompletionQueues {
     CompletionQueues* queues() const { return queues_; }
     size_t index() const { return index_; }
     grpc::ServerCompletionQueue* queue() const { return queues_->queues_[index_].get(); }
+
+    // Has `work` run once the queue reports no further event at once, or has reported some more.
+    // False, and nothing done, on another thread than the queue's.
+    bool Defer(std::shared_ptr<DeferredWork> work) const;
 
    private:
     CompletionQueues* const queues_;

@@ -14,8 +14,12 @@
 namespace normd {
 namespace {
 
+// Larger responses are sent at once.
+constexpr int64_t kDeferredBytesMax = 16 * kKiB;
+
 class MessageStream final : public LongCall,
                             public MemoryWaiters::Waiter,
+                            public DeferredWork,
                             public std::enable_shared_from_this<MessageStream> {
  public:
   MessageStream(const StreamMethod& method, CompletionQueues* queues, size_t index)
@@ -33,6 +37,12 @@ class MessageStream final : public LongCall,
     absl::MutexLock lock(&mutex_);
     draining_ = true;
     Advance();
+  }
+
+  void RunDeferred() override {
+    absl::MutexLock lock(&mutex_);
+    defers_write_ = false;
+    Advance(/*defers=*/false);
   }
 
   void OnRoom() override {
@@ -215,16 +225,22 @@ class MessageStream final : public LongCall,
     return !awaits_room_;
   }
 
-  // Starts whatever can be started.
-  void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  // Starts whatever can be started. `defers`: a small response that stands alone waits for those
+  // that follow at once, so that they are sent together.
+  void Advance(bool defers = true) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (finished_) return;
     if (!reading_ && !has_next_ && !half_closed_ && !draining_ && !ending_ && HasRoom()) {
       reading_ = true;
       stream_.Read(&read_buffer_, &on_read_);
     }
-    if (!writing_ && !slots_.empty() && slots_.front().ready) {
+    if (!writing_ && !defers_write_ && !slots_.empty() && slots_.front().ready) {
       if (!slots_.front().end.ok()) {
         FinishOnce(ToGrpcStatus(slots_.front().end));
+        return;
+      }
+      if (defers && (slots_.size() < 2 || !slots_[1].ready) &&
+          slots_.front().bytes <= kDeferredBytesMax && queue_.Defer(shared_from_this())) {
+        defers_write_ = true;
         return;
       }
       writing_ = true;
@@ -283,7 +299,8 @@ class MessageStream final : public LongCall,
   // What is on the queue.
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool awaits_turn_ ABSL_GUARDED_BY(mutex_) = false;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // the response of slots_.front()
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;       // the response of slots_.front()
+  bool defers_write_ ABSL_GUARDED_BY(mutex_) = false;  // RunDeferred is to come
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
