@@ -5,7 +5,9 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "core/base/memory_budget.h"
+#include "server/message_codec.h"
 
 namespace normd {
 
@@ -14,11 +16,16 @@ namespace normd {
 class ControlCall final : public grpc::ServerUnaryReactor {
  public:
   // `memory` outlives the call.
-  ControlCall(MemoryBudget* memory, int64_t request_bytes)
-      : memory_(memory, MemoryUse::kCalls), has_room_(memory_.TryResize(request_bytes)) {}
+  ControlCall(MemoryBudget* memory, int64_t request_bytes, int64_t request_bytes_max)
+      : memory_(memory, MemoryUse::kCalls),
+        admitted_(CheckMessageBytes(request_bytes, request_bytes_max)) {
+    if (admitted_.ok() && !memory_.TryResize(request_bytes)) {
+      admitted_ = memory->NoRoom(MemoryUse::kCalls);
+    }
+  }
 
-  // Whether there was room for the request; else the call is to be refused.
-  bool has_room() const { return has_room_; }
+  // OK, or why the call is to be refused: MESSAGE_TOO_LARGE, LIMIT_REACHED (no room).
+  const absl::Status& admitted() const { return admitted_; }
 
   // Counts an answer that is about to be made, if there is room for one. Not after Finish.
   [[nodiscard]] bool TryAddAnswer(int64_t bytes) {
@@ -31,7 +38,7 @@ class ControlCall final : public grpc::ServerUnaryReactor {
 
  private:
   MemoryReservation memory_;
-  const bool has_room_;
+  absl::Status admitted_;  // constant after construction
 };
 
 }  // namespace normd

@@ -286,10 +286,12 @@ absl::StatusOr<std::string> PageTokenFromWire(absl::string_view prefix, absl::st
   const bool parsed = absl::WebSafeBase64Unescape(token, &plain);
   if (after = plain; !parsed || !absl::ConsumePrefix(&after, absl::StrCat(prefix, "\n")) ||
                      !absl::StartsWith(after, prefix) || !CheckStateName(after).ok()) {
+    const std::string actual = EscapedAndCut(token);
     return MakeError(
         Reason::kPageTokenInvalid,
-        absl::StrCat("page_token is not one that was given for the prefix '", prefix, "'"),
-        {{"field", "page_token"}});
+        absl::StrCat("page_token is '", actual,
+                     "', expected one that ListStates gave for the prefix '", prefix, "'"),
+        {{"field", "page_token"}, {"actual", actual}});
   }
   return std::string(after);
 }

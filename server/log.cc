@@ -32,21 +32,15 @@ void LogProtobuf(google::protobuf::LogLevel level, const char* /*file*/, int /*l
 
 }  // namespace
 
-absl::Status InitializeLog(const std::string& level) {
-  const spdlog::level::level_enum parsed = spdlog::level::from_str(level);
-  if (parsed == spdlog::level::off) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--log-level is '", level, "', expected trace, debug, info, warning or error"));
-  }
+void InitializeLog(const std::string& level) {
   auto logger =
       std::make_shared<spdlog::logger>("normd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%e%z level=%l %v");
-  logger->set_level(parsed);
+  logger->set_level(spdlog::level::from_str(level));
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogGrpc);
   google::protobuf::SetLogHandler(LogProtobuf);
-  return absl::OkStatus();
 }
 
 std::string LogValue(absl::string_view value) {

@@ -3,16 +3,14 @@
 
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
 namespace normd {
 
 // Sends the log to standard error, one line an event: "time=... level=info event=started ...", at
-// `level` (trace, debug, info, warning, error) and above; gRPC's own lines come with event=grpc,
+// `level` (trace, debug, info, warning or error) and above; gRPC's own lines come with event=grpc,
 // protobuf's with event=protobuf.
-// Errors: kInvalidArgument (unknown level).
-absl::Status InitializeLog(const std::string& level);
+void InitializeLog(const std::string& level);
 
 // `value` as it stands behind "key=": quoted and escaped when it is not one plain word.
 std::string LogValue(absl::string_view value);

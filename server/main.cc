@@ -62,10 +62,7 @@ int Main(int argc, const char* const* argv) {
   const std::variant<ServerOptions, ExitNow> parsed = ParseOptions(argc, argv);
   if (const auto* exit_now = std::get_if<ExitNow>(&parsed)) return exit_now->code;
   const auto& options = std::get<ServerOptions>(parsed);
-  if (const absl::Status status = InitializeLog(options.log_level); !status.ok()) {
-    spdlog::error("event=cannot_start error={}", LogValue(status.message()));
-    return kExitUsage;
-  }
+  InitializeLog(options.log_level);
   const sigset_t signals = BlockStopSignals();
   signal(SIGPIPE, SIG_IGN);
   RaiseDescriptorLimit();

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/status_macros.h"
 #include "proto/wire/length_delimited.h"
 
 namespace normd {
@@ -40,15 +41,18 @@ wire::Pieces PiecesOf(grpc::ByteBuffer& bytes) {
 
 }  // namespace
 
+absl::Status CheckMessageBytes(int64_t bytes, int64_t bytes_max) {
+  if (bytes <= bytes_max) return absl::OkStatus();
+  return MakeError(
+      Reason::kMessageTooLarge,
+      absl::StrCat("the message has ", bytes, " bytes, expected at most ", bytes_max,
+                   " (--message-bytes-max)"),
+      {{"expected_max_bytes", absl::StrCat(bytes_max)}, {"actual_bytes", absl::StrCat(bytes)}});
+}
+
 absl::Status RequestBytes::Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
                                  google::protobuf::MessageLite& message) {
-  if (const auto length = static_cast<int64_t>(bytes_.Length()); length > bytes_max) {
-    return MakeError(
-        Reason::kMessageTooLarge,
-        absl::StrCat("the message has ", length, " bytes, expected at most ", bytes_max,
-                     " (--message-bytes-max)"),
-        {{"expected_max_bytes", absl::StrCat(bytes_max)}, {"actual_bytes", absl::StrCat(length)}});
-  }
+  NORMD_RETURN_IF_ERROR(CheckMessageBytes(static_cast<int64_t>(bytes_.Length()), bytes_max));
   absl::InlinedVector<wire::Pieces, 2> data(fields.size());
   std::string rest;
   if (!wire::SplitMessage(PiecesOf(bytes_), fields, rest, absl::MakeSpan(data)) ||

@@ -18,6 +18,9 @@
 
 namespace normd {
 
+// OK unless a message of `bytes` bytes is larger than `bytes_max`. Errors: MESSAGE_TOO_LARGE.
+absl::Status CheckMessageBytes(int64_t bytes, int64_t bytes_max);
+
 // The bytes of a request and those of its tensors, which are read where they lie.
 class RequestBytes {
  public:

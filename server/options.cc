@@ -6,9 +6,11 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 
 namespace normd {
@@ -86,6 +88,17 @@ class Parser {
         ->type_name(type_name)
         ->group(group_);
   }
+  void AddChoice(const std::string& flag, std::string& variable,
+                 const std::vector<std::string>& choices, const std::string& text) {
+    AddChecked(flag, variable, absl::StrJoin(choices, "|"), text,
+               [&variable, choices](const std::string& value) -> std::string {
+                 if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
+                   return absl::StrCat("'", value, "' is none of ", absl::StrJoin(choices, ", "));
+                 }
+                 variable = value;
+                 return "";
+               });
+  }
   void AddCount(const std::string& flag, int64_t& variable, int64_t min, int64_t max,
                 const std::string& text) {
     AddChecked(flag, absl::StrCat(variable), absl::StrCat("COUNT in [", min, " - ", max, "]"), text,
@@ -143,8 +156,8 @@ void AddFlags(Parser& parser, ServerOptions& options) {
       .Add("--port-file", options.port_file,
            "Write the bound addresses to this file, one a line, once they are served")
       ->type_name("FILE");
-  parser.Add("--log-level", options.log_level, "Lowest level that is logged to standard error")
-      ->type_name("trace|debug|info|warning|error");
+  parser.AddChoice("--log-level", options.log_level, {"trace", "debug", "info", "warning", "error"},
+                   "Lowest level that is logged to standard error");
   parser.AddDuration("--drain-timeout", options.drain_timeout, absl::Hours(1),
                      "How long SIGTERM waits for the streams to end");
 

@@ -160,7 +160,8 @@ class RunningServer final : public Server {
              .apply_gradients = &apply_gradients_},
             {.messages_max = options.stream_messages_max, .bytes_max = options.stream_bytes_max},
             &streams_, &memory_waiters_),
-        state_service_({.page_size_max = options.page_size_max,
+        state_service_({.message_bytes_max = options.message_bytes_max,
+                        .page_size_max = options.page_size_max,
                         .watch_pending_states_max = options.watch_pending_states_max},
                        &registry_, &memory_, clock, &hub_, &watches_) {}
 

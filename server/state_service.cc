@@ -14,6 +14,7 @@
 #include "server/convert.h"
 #include "server/convert_config.h"
 #include "server/grpc_status.h"
+#include "server/message_codec.h"
 #include "server/watch_stream.h"
 
 namespace normd {
@@ -96,14 +97,20 @@ absl::StatusOr<NormState> NewState(const v1::State& wire, absl::Time now) {
 }  // namespace
 
 ControlCall* StateService::NewCall(const google::protobuf::Message& request) const {
-  return new ControlCall(memory_, static_cast<int64_t>(request.ByteSizeLong()));
+  return new ControlCall(memory_, static_cast<int64_t>(request.ByteSizeLong()),
+                         options_.message_bytes_max);
 }
 
 grpc::ServerUnaryReactor* StateService::Change(const google::protobuf::Message& request,
                                                const std::string& name, Edit edit,
                                                v1::State* response) {
   ControlCall* const call = NewCall(request);
-  if (!call->has_room()) return Refuse(call, memory_->NoRoom(MemoryUse::kCalls));
+  if (!call->admitted().ok()) return Refuse(call, call->admitted());
+  return Change(call, name, std::move(edit), response);
+}
+
+grpc::ServerUnaryReactor* StateService::Change(ControlCall* call, const std::string& name,
+                                               Edit edit, v1::State* response) {
   auto change = std::make_unique<ControlChange>(std::move(edit), name, call, response);
   registry_->Acquire(
       name, [this, change = std::move(change)](absl::StatusOr<StateHandle> handle) mutable {
@@ -116,11 +123,13 @@ grpc::ServerUnaryReactor* StateService::Change(const google::protobuf::Message& 
   return call;
 }
 
-grpc::ServerUnaryReactor* StateService::CreateState(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::CreateState(grpc::CallbackServerContext* /*context*/,
                                                     const v1::CreateStateRequest* request,
                                                     v1::State* response) {
+  ControlCall* const call = NewCall(*request);
+  if (!call->admitted().ok()) return Refuse(call, call->admitted());
   absl::StatusOr<NormState> state = NewState(request->state(), clock_->Now());
-  if (!state.ok()) return Refuse(context->DefaultReactor(), state.status());
+  if (!state.ok()) return Refuse(call, state.status());
   Edit create = [state = *std::move(state), replace = request->replace(), etag = request->etag()](
                     StateDraft& draft, absl::Time) mutable {
     if (draft.Get() == nullptr) {
@@ -136,14 +145,14 @@ grpc::ServerUnaryReactor* StateService::CreateState(grpc::CallbackServerContext*
     draft.Create(std::move(state));
     return absl::OkStatus();
   };
-  return Change(*request, request->state().name(), std::move(create), response);
+  return Change(call, request->state().name(), std::move(create), response);
 }
 
 grpc::ServerUnaryReactor* StateService::GetState(grpc::CallbackServerContext* /*context*/,
                                                  const v1::GetStateRequest* request,
                                                  v1::State* response) {
   ControlCall* const call = NewCall(*request);
-  if (!call->has_room()) return Refuse(call, memory_->NoRoom(MemoryUse::kCalls));
+  if (!call->admitted().ok()) return Refuse(call, call->admitted());
   const absl::StatusOr<bool> full = IsFullView(request->view(), /*unspecified_is_full=*/true);
   if (!full.ok()) return Refuse(call, full.status());
   registry_->Acquire(request->name(),
@@ -168,7 +177,7 @@ grpc::ServerUnaryReactor* StateService::ListStates(grpc::CallbackServerContext* 
                                                    const v1::ListStatesRequest* request,
                                                    v1::ListStatesResponse* response) {
   ControlCall* const call = NewCall(*request);
-  if (!call->has_room()) return Refuse(call, memory_->NoRoom(MemoryUse::kCalls));
+  if (!call->admitted().ok()) return Refuse(call, call->admitted());
   const absl::StatusOr<bool> full = IsFullView(request->view(), /*unspecified_is_full=*/false);
   if (!full.ok()) return Refuse(call, full.status());
   if (absl::Status status = CheckStateNamePrefix(request->prefix()); !status.ok()) {
@@ -233,11 +242,13 @@ grpc::ServerUnaryReactor* StateService::DeleteState(grpc::CallbackServerContext*
                 /*response=*/nullptr);
 }
 
-grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContext* /*context*/,
                                                       const v1::SetParametersRequest* request,
                                                       v1::State* response) {
+  ControlCall* const call = NewCall(*request);
+  if (!call->admitted().ok()) return Refuse(call, call->admitted());
   if (absl::Status status = CheckStateName(request->name()); !status.ok()) {
-    return Refuse(context->DefaultReactor(), status);
+    return Refuse(call, status);
   }
   absl::StatusOr<Parameters> parameters = ParametersFromWire(request->parameters());
   if (parameters.ok() && !parameters->weight.has_value() && !parameters->bias.has_value()) {
@@ -246,11 +257,11 @@ grpc::ServerUnaryReactor* StateService::SetParameters(grpc::CallbackServerContex
         {{"field", "parameters"}, {"expected", "weight, bias or both"}, {"actual", "none"}});
   }
   if (!parameters.ok()) {
-    return Refuse(context->DefaultReactor(),
+    return Refuse(call,
                   Prefixed(parameters.status(), absl::StrCat("state '", request->name(), "': ")));
   }
   return Change(
-      *request, request->name(),
+      call, request->name(),
       EditExisting(request->name(), request->etag(),
                    [request, parameters = *std::move(parameters)](
                        const NormState& state, StateDraft& draft) mutable -> absl::Status {
@@ -286,18 +297,19 @@ grpc::ServerUnaryReactor* StateService::UnfreezeState(grpc::CallbackServerContex
                 response);
 }
 
-grpc::ServerUnaryReactor* StateService::BeginCalibration(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* StateService::BeginCalibration(grpc::CallbackServerContext* /*context*/,
                                                          const v1::BeginCalibrationRequest* request,
                                                          v1::State* response) {
+  ControlCall* const call = NewCall(*request);
+  if (!call->admitted().ok()) return Refuse(call, call->admitted());
   if (absl::Status status = CheckStateName(request->name()); !status.ok()) {
-    return Refuse(context->DefaultReactor(), status);
+    return Refuse(call, status);
   }
   const absl::StatusOr<CalibrationMethod> method = CalibrationMethodFromWire(request->method());
   if (!method.ok()) {
-    return Refuse(context->DefaultReactor(),
-                  Prefixed(method.status(), absl::StrCat("state '", request->name(), "': ")));
+    return Refuse(call, Prefixed(method.status(), absl::StrCat("state '", request->name(), "': ")));
   }
-  return Change(*request, request->name(),
+  return Change(call, request->name(),
                 EditExisting(request->name(), request->etag(),
                              [method = *method](const NormState&, StateDraft& draft) {
                                return draft.Mutable().BeginCalibration(method);
@@ -329,7 +341,10 @@ grpc::ServerUnaryReactor* StateService::AbortCalibration(grpc::CallbackServerCon
 
 grpc::ServerWriteReactor<v1::WatchStatesResponse>* StateService::WatchStates(
     grpc::CallbackServerContext* /*context*/, const v1::WatchStatesRequest* request) {
-  return StartWatchStream(hub_, request->prefix(), options_.watch_pending_states_max, watches_);
+  const absl::Status admitted =
+      CheckMessageBytes(static_cast<int64_t>(request->ByteSizeLong()), options_.message_bytes_max);
+  return StartWatchStream(admitted, hub_, request->prefix(), options_.watch_pending_states_max,
+                          watches_);
 }
 
 }  // namespace normd

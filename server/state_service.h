@@ -22,6 +22,7 @@ namespace normd {
 class StateService final : public v1::StateService::CallbackService {
  public:
   struct Options {
+    int64_t message_bytes_max = kDefaultMessageBytes;
     int64_t page_size_max = kPageSizeMax;
     int64_t watch_pending_states_max = kDefaultWatchPendingStates;
   };
@@ -86,6 +87,9 @@ class StateService final : public v1::StateService::CallbackService {
   // `response` is null.
   grpc::ServerUnaryReactor* Change(const google::protobuf::Message& request,
                                    const std::string& name, Edit edit, v1::State* response);
+  // The same for a call that was admitted.
+  grpc::ServerUnaryReactor* Change(ControlCall* call, const std::string& name, Edit edit,
+                                   v1::State* response);
 
   const Options options_;
   StateRegistry* const registry_;

@@ -20,10 +20,11 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchStatesRespons
   WatchStream(WatchHub* hub, int64_t pending_states_max, CallSet* calls)
       : hub_(hub), calls_(calls), pending_(pending_states_max, hub->memory()) {}
 
-  void Start(absl::string_view prefix) {
+  void Start(const absl::Status& admitted, absl::string_view prefix) {
     // gRPC's hold; OnDone lets it go.
     self_ = shared_from_this();
-    absl::Status status = CheckStateNamePrefix(prefix);
+    absl::Status status = admitted;
+    if (status.ok()) status = CheckStateNamePrefix(prefix);
     if (status.ok()) status = calls_->Add(self_);
     if (status.ok()) {
       subscription_ = hub_->Subscribe(prefix, [this](const StateEvent* event) { OnEvent(event); });
@@ -118,12 +119,13 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchStatesRespons
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::WatchStatesResponse>* StartWatchStream(WatchHub* hub,
+grpc::ServerWriteReactor<v1::WatchStatesResponse>* StartWatchStream(const absl::Status& admitted,
+                                                                    WatchHub* hub,
                                                                     absl::string_view prefix,
                                                                     int64_t pending_states_max,
                                                                     CallSet* calls) {
   const auto stream = std::make_shared<WatchStream>(hub, pending_states_max, calls);
-  stream->Start(prefix);
+  stream->Start(admitted, prefix);
   return stream.get();
 }
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/status_macros.h"
+#include "client/cpp/wire_status.h"
 
 namespace normd::cli {
 namespace {
@@ -109,13 +110,15 @@ absl::Status BatchCutter::CheckVariance(const std::vector<int64_t>& shape, int64
     return absl::OkStatus();
   }
   const bool remainder = options_.batch_size > 1 && shape[0] > 1;
-  return absl::InvalidArgumentError(absl::StrCat(
+  const std::string message = absl::StrCat(
       reader_->name(), ": an array of shape ", ShapeToText(shape),
       remainder ? absl::StrCat(" cut into mini-batches of ", options_.batch_size,
                                " rows leaves a last one of 1 row")
                 : std::string(" gives mini-batches of 1 row"),
       ": one value per channel has no variance to train with; choose another --batch-size",
-      remainder ? ", or leave the last one out with --drop-last" : ""));
+      remainder ? ", or leave the last one out with --drop-last" : "");
+  return client::MakeLocalError(absl::StatusCode::kInvalidArgument, v1::ONE_VALUE_PER_CHANNEL,
+                                message);
 }
 
 }  // namespace normd::cli

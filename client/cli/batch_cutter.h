@@ -56,8 +56,8 @@ class BatchCutter {
   };
 
   // The next mini-batch; nothing at the end. Errors: the reader's; a value that does not fit in
-  // the dtype; an array that gives a mini-batch
-  // with one value per channel, before any of its rows is returned.
+  // the dtype; ONE_VALUE_PER_CHANNEL (an array that gives such a mini-batch, before any of its rows
+  // is returned).
   absl::StatusOr<std::optional<MiniBatch>> Next();
 
  private:

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <iostream>
 #include <new>
+#include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -37,6 +39,16 @@ bool WantsJson(int argc, char** argv) {
                      [](const char* argument) { return absl::string_view(argument) == "--json"; });
 }
 
+// What is wrong. Of a command that it does not know, CLI11 says that one is missing.
+std::string ParseErrorText(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const std::vector<std::string> unknown = app.remaining();
+  if (command->get_require_subcommand_min() == 0 || unknown.empty()) return error.what();
+  return absl::StrCat("unknown ", absl::StartsWith(unknown.front(), "-") ? "option" : "command",
+                      " '", unknown.front(), "'");
+}
+
 }  // namespace
 
 CLI::Validator OneOrMore() {
@@ -44,7 +56,18 @@ CLI::Validator OneOrMore() {
       [](const std::string& value) -> std::string {
         int64_t number = 0;
         if (absl::SimpleAtoi(value, &number) && number >= 1) return "";
-        return absl::StrCat("'", value, "' is not a whole number of 1 or more");
+        return absl::StrCat("'", value,
+                            "' is not a whole number of 1 or more that fits in 64 bits");
+      },
+      "");
+}
+
+CLI::Validator WholeNumber() {
+  return CLI::Validator(
+      [](const std::string& value) -> std::string {
+        int64_t number = 0;
+        if (absl::SimpleAtoi(value, &number)) return "";
+        return absl::StrCat("'", value, "' is not a whole number that fits in 64 bits");
       },
       "");
 }
@@ -103,8 +126,8 @@ int RunCommandLine(int argc, char** argv) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
     line.global.json = WantsJson(argc, argv);
-    return static_cast<int>(
-        UsageError(line.global, absl::StrCat(error.what(), "; see 'normctl --help'")));
+    return static_cast<int>(UsageError(
+        line.global, absl::StrCat(ParseErrorText(app, error), "; see 'normctl --help'")));
   } catch (const std::bad_alloc&) {
     const std::vector<CLI::App*> commands = app.get_subcommands();
     const bool can_cut =

@@ -25,8 +25,9 @@ void AddName(CLI::App* command, std::string* name);
 void AddEtag(CLI::App* command, std::string* etag);
 CLI::Option* AddCalibrationId(CLI::App* command, std::string* calibration_id);
 
-// Checks that a whole number is 1 or more.
+// Check that a whole number is 1 or more, or just one, and fits in an int64.
 CLI::Validator OneOrMore();
+CLI::Validator WholeNumber();
 
 // Each adds commands to `app` that set `line->run`. `line` must outlive `app`.
 void AddStateReadCommands(CLI::App* app, CommandLine* line);   // get, list

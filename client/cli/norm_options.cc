@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/command_line.h"
 #include "client/cli/status_macros.h"
 
 namespace normd::cli {
@@ -190,7 +191,8 @@ void AddNormOptions(CLI::App* command, NormOptions* options) {
           "layer_norm, rms_norm: the last axes of a batch, as 8,16")
       ->option_text("AXES");
   command->add_option("--num-groups", options->num_groups, "group_norm: groups of channels")
-      ->option_text("GROUPS");
+      ->option_text("GROUPS")
+      ->check(WholeNumber());
   command
       ->add_option("--parameter-dtype", options->parameter_dtype,
                    "The type of weight and bias (default float32)")

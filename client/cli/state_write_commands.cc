@@ -146,7 +146,8 @@ void AddCreate(CLI::App* app, CommandLine* line) {
   command
       ->add_option("--num-features", options->norm.num_features,
                    "C, the channels of a batch; required but for layer_norm and rms_norm")
-      ->option_text("C");
+      ->option_text("C")
+      ->check(WholeNumber());
   AddNormOptions(command, &options->norm);
   command->add_option("--weight", options->weight_path, "weight to begin with, C values")
       ->option_text("FILE");
@@ -160,7 +161,8 @@ void AddCreate(CLI::App* app, CommandLine* line) {
   command
       ->add_option("--num-batches-tracked", options->num_batches_tracked,
                    "num_batches_tracked to begin with")
-      ->option_text("COUNT");
+      ->option_text("COUNT")
+      ->check(WholeNumber());
   command->callback([line, options] {
     line->run = [line, options] { return RunCreate(line->global, *options); };
   });

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "client/cli/command_line.h"
 #include "client/cli/norm_options.h"
+#include "client/cpp/error.h"
 
 namespace normd::cli {
 namespace {
@@ -20,7 +21,11 @@ ExitCode SendAll(const GlobalOptions& global, const NextBatch& next, BatchLedger
                  const std::function<absl::Status(const BatchCutter::MiniBatch&)>& send) {
   while (!ledger->ShouldStop()) {
     const absl::StatusOr<std::optional<BatchCutter::MiniBatch>> batch = next();
-    if (!batch.ok()) return InputError(global, batch.status());
+    if (!batch.ok()) {
+      // What the server would have refused is no fault of the input.
+      return client::ErrorReason(batch.status()).empty() ? InputError(global, batch.status())
+                                                         : ServerError(global, batch.status());
+    }
     if (!batch->has_value()) break;
     const absl::Status sent = send(**batch);
     if (!sent.ok()) {

@@ -12,15 +12,9 @@ namespace {
 
 bool IsNameByte(char c) { return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-'; }
 
-// The name as it can be shown: escaped, and cut when long.
-std::string Shown(absl::string_view name) {
-  constexpr size_t kShownBytesMax = 64;
-  if (name.size() <= kShownBytesMax) return absl::CHexEscape(name);
-  return absl::StrCat(absl::CHexEscape(name.substr(0, kShownBytesMax)), "...");
-}
-
 absl::Status Invalid(absl::string_view what, absl::string_view name, absl::string_view problem) {
-  return MakeError(Reason::kStateNameInvalid, absl::StrCat(what, " '", Shown(name), "' ", problem),
+  return MakeError(Reason::kStateNameInvalid,
+                   absl::StrCat(what, " '", EscapedAndCut(name), "' ", problem),
                    {{"field", what == "prefix" ? "prefix" : "name"}});
 }
 
@@ -57,5 +51,11 @@ absl::Status CheckStateName(absl::string_view name) {
 }
 
 absl::Status CheckStateNamePrefix(absl::string_view prefix) { return CheckBytes("prefix", prefix); }
+
+std::string EscapedAndCut(absl::string_view given) {
+  constexpr size_t kShownBytesMax = 64;
+  if (given.size() <= kShownBytesMax) return absl::CHexEscape(given);
+  return absl::StrCat(absl::CHexEscape(given.substr(0, kShownBytesMax)), "...");
+}
 
 }  // namespace normd

@@ -1,6 +1,8 @@
 #ifndef NORMD_CORE_BASE_NAMES_H_
 #define NORMD_CORE_BASE_NAMES_H_
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
@@ -13,6 +15,9 @@ absl::Status CheckStateName(absl::string_view name);
 // OK when `prefix` can begin a name: at most kStateNameBytesMax bytes of [A-Za-z0-9_.-/]; may be
 // empty. Errors: STATE_NAME_INVALID.
 absl::Status CheckStateNamePrefix(absl::string_view prefix);
+
+// What a client gave, as a message can show it: escaped, and cut when long.
+std::string EscapedAndCut(absl::string_view given);
 
 }  // namespace normd
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -72,6 +73,16 @@ absl::Status CheckValues(const Moments& moments, absl::string_view set_name,
                        " and m2 ", moments.m2[set], " of ", moments.count,
                        " values, expected |mean| <= 1e150 and m2 / count <= 1e300"),
           {{"field", "moments"}, {"index", absl::StrCat(set)}});
+    }
+    if (moments.count == 0 && moments.m2[set] != 0) {
+      const std::string actual = absl::StrCat(moments.m2[set]);
+      return MakeError(Reason::kMomentsLengthMismatch,
+                       absl::StrCat("moments.m2 is ", actual, " at ", set_name, " ", set,
+                                    ", expected 0: moments.count is 0"),
+                       {{"field", "moments.m2"},
+                        {"index", absl::StrCat(set)},
+                        {"expected", "0"},
+                        {"actual", actual}});
     }
   }
   return absl::OkStatus();

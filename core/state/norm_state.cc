@@ -3,7 +3,6 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/error.h"
@@ -14,13 +13,6 @@
 
 namespace normd {
 namespace {
-
-// `given`, which came from a client and may be anything, for a message: escaped and cut.
-std::string Shown(absl::string_view given) {
-  constexpr size_t kShownBytesMax = 64;
-  return absl::StrCat(absl::CHexEscape(given.substr(0, kShownBytesMax)),
-                      given.size() > kShownBytesMax ? "..." : "");
-}
 
 absl::Status CheckProducer(const ProducerSequence& producer) {
   if (producer.producer_id.size() > kProducerIdBytesMax) {
@@ -305,7 +297,7 @@ absl::Status NormState::AbortCalibration(absl::string_view calibration_id) {
 
 absl::Status NormState::CheckEtag(absl::string_view etag) const {
   if (etag.empty() || etag == Etag()) return absl::OkStatus();
-  const std::string given = Shown(etag);
+  const std::string given = EscapedAndCut(etag);
   return MakeError(Reason::kEtagMismatch,
                    absl::StrCat("etag is '", Etag(), "', the request expected '", given, "'"),
                    {{"field", "etag"}, {"expected", given}, {"actual", Etag()}});
@@ -340,7 +332,7 @@ absl::Status NormState::CheckCalibration(absl::string_view calibration_id) const
                      "no calibration is under way, expected one that was begun");
   }
   if (calibration_id.empty() || calibration_id == calibration->id) return absl::OkStatus();
-  const std::string given = Shown(calibration_id);
+  const std::string given = EscapedAndCut(calibration_id);
   return MakeError(Reason::kCalibrationMismatch,
                    absl::StrCat("the calibration under way is '", calibration->id,
                                 "', the request expected '", given, "'"),

@@ -21,6 +21,12 @@ from reference import Reference
 from tolerances import Mismatch
 
 
+CASES = 2400
+# Of these, so many of each kind at least.
+CASES_OF_KIND_MIN = {"BATCH_NORM": 300, "INSTANCE_NORM": 100, "GROUP_NORM": 100,
+                     "LAYER_NORM": 100, "RMS_NORM": 100}
+
+
 class Run:
     """One case against a server."""
 
@@ -197,7 +203,7 @@ class Run:
 
 def main():
     def add_more(parser):
-        parser.add_argument("--cases", type=int, default=2400)
+        parser.add_argument("--cases", type=int, default=CASES)
         parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
         parser.add_argument("--case", type=int, help="run this case alone")
 
@@ -228,7 +234,19 @@ def main():
     print("cases: " + ", ".join(f"{kind} {dtype} {count}"
                                 for (kind, dtype), count in sorted(ran.items())))
     print(f"{len(numbers) - failed} cases agree, {failed} differ")
-    return 1 if failed else 0
+    few = too_few(ran) if len(numbers) >= CASES else []
+    for line in few:
+        print(line)
+    return 1 if failed or few else 0
+
+
+def too_few(ran):
+    """A line for each kind of which fewer cases agreed than promised."""
+    of_kind = collections.Counter()
+    for (kind, _), count in ran.items():
+        of_kind[kind] += count
+    return [f"{kind}: expected at least {least} cases that agree, got {of_kind[kind]}"
+            for kind, least in CASES_OF_KIND_MIN.items() if of_kind[kind] < least]
 
 
 if __name__ == "__main__":

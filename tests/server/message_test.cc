@@ -3,6 +3,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -151,9 +152,11 @@ v1::TrainRequest BatchOfValues(int values) {
 
 class MessageSizeTest : public ServerTest {
  protected:
+  static constexpr int64_t kLimitBytes = 64 * kKiB;
+
   void SetUp() override {
     normd::ServerOptions options = InMemory();
-    options.message_bytes_max = 64 * kKiB;
+    options.message_bytes_max = kLimitBytes;
     StartServer(options);
     MustCreate("m", 1);
   }
@@ -204,6 +207,121 @@ TEST_F(MessageSizeTest, AMessageUpToTwiceTheLimitIsAnsweredInPlace) {
   }
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+// `request` with a field that nobody knows, so that it has `bytes` bytes. REQUIRES: 20000 more than
+// it has.
+template <typename Request>
+Request Padded(Request request, size_t bytes) {
+  constexpr int kUnknownField = 1000;
+  constexpr size_t kHeadBytes = 5;
+  const std::string padding(bytes - request.ByteSizeLong() - kHeadBytes, 'p');
+  request.GetReflection()->MutableUnknownFields(&request)->AddLengthDelimited(kUnknownField,
+                                                                              padding);
+  EXPECT_EQ(request.ByteSizeLong(), bytes);
+  return request;
+}
+
+class ControlSizeTest : public MessageSizeTest {
+ protected:
+  struct Method {
+    std::string name;
+    // Calls the method with a request of so many bytes that is else as it should be.
+    std::function<grpc::Status(size_t bytes)> call;
+    // Why it is refused nevertheless when each was called before it; empty: it is not.
+    std::string reason = "";
+  };
+
+  std::vector<Method> Methods() {
+    using Stub = v1::StateService::Stub;
+    v1::CreateStateRequest create;
+    *create.mutable_state() = BatchNormState("new", 1);
+    v1::UpdateStateRequest update;
+    update.mutable_state()->set_name("m");
+    update.mutable_state()->mutable_config()->set_eps(0.5);
+    update.mutable_update_mask()->add_paths("config.eps");
+    v1::SetParametersRequest set_parameters;
+    set_parameters.set_name("m");
+    *set_parameters.mutable_parameters()->mutable_weight() = Float32Tensor({1}, {2});
+    v1::BeginCalibrationRequest begin;
+    begin.set_name("m");
+    begin.set_method(v1::Calibration::POOLED);
+    v1::WatchStatesRequest watch;
+    const auto watch_to_the_end = [this, watch](size_t bytes) {
+      TestContext context;
+      const auto reader = states_->WatchStates(&context, Padded(watch, bytes));
+      reader->WaitForInitialMetadata();
+      if (bytes <= kLimitBytes) context.TryCancel();
+      const grpc::Status status = reader->Finish();
+      return status.error_code() == grpc::StatusCode::CANCELLED ? grpc::Status::OK : status;
+    };
+    return {
+        {"CreateState", Caller(&Stub::CreateState, create)},
+        {"GetState", Caller(&Stub::GetState, Named<v1::GetStateRequest>())},
+        {"ListStates", Caller(&Stub::ListStates, v1::ListStatesRequest())},
+        {"UpdateState", Caller(&Stub::UpdateState, update)},
+        {"SetParameters", Caller(&Stub::SetParameters, set_parameters)},
+        {"ResetRunningStats",
+         Caller(&Stub::ResetRunningStats, Named<v1::ResetRunningStatsRequest>())},
+        {"FreezeState", Caller(&Stub::FreezeState, Named<v1::FreezeStateRequest>())},
+        {"UnfreezeState", Caller(&Stub::UnfreezeState, Named<v1::UnfreezeStateRequest>())},
+        {"BeginCalibration", Caller(&Stub::BeginCalibration, begin)},
+        {"CommitCalibration",
+         Caller(&Stub::CommitCalibration, Named<v1::CommitCalibrationRequest>()),
+         "CALIBRATION_EMPTY"},
+        {"AbortCalibration", Caller(&Stub::AbortCalibration, Named<v1::AbortCalibrationRequest>())},
+        {"WatchStates", watch_to_the_end},
+        {"DeleteState", Caller(&Stub::DeleteState, Named<v1::DeleteStateRequest>())}};
+  }
+
+  template <typename Request, typename Response>
+  std::function<grpc::Status(size_t bytes)> Caller(
+      grpc::Status (v1::StateService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                     Response*),
+      const Request& request) {
+    return [this, method, request](size_t bytes) {
+      TestContext context;
+      Response response;
+      return (states_.get()->*method)(&context, Padded(request, bytes), &response);
+    };
+  }
+
+  template <typename Request>
+  static Request Named() {
+    Request request;
+    request.set_name("m");
+    return request;
+  }
+};
+
+TEST_F(ControlSizeTest, AControlRequestAboveTheLimitIsRefusedAndChangesNothing) {
+  const std::string before = Everything();
+  for (const Method& method : Methods()) {
+    SCOPED_TRACE(method.name);
+    const WireError error = ErrorOf(method.call(kLimitBytes + 1));
+    EXPECT_EQ(error.code, grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(error.reason, "MESSAGE_TOO_LARGE") << error;
+    EXPECT_THAT(error.message,
+                HasSubstr("65537 bytes, expected at most 65536 (--message-bytes-max)"));
+    EXPECT_EQ(error.metadata.at("expected_max_bytes"), "65536");
+    EXPECT_EQ(error.metadata.at("actual_bytes"), "65537");
+  }
+  EXPECT_EQ(Everything(), before);
+}
+
+TEST_F(ControlSizeTest, AControlRequestOfExactlyTheLimitIsTaken) {
+  for (const Method& method : Methods()) {
+    SCOPED_TRACE(method.name);
+    EXPECT_EQ(ErrorOf(method.call(kLimitBytes)).reason, method.reason);
+  }
+}
+
+// Before what else is wrong with it, which costs more to find.
+TEST_F(ControlSizeTest, TheSizeIsLookedAtFirst) {
+  v1::SetParametersRequest request;
+  request.set_name(std::string(kLimitBytes, 'm'));
+  EXPECT_EQ(ErrorOf(SetParameters(request)).reason, "MESSAGE_TOO_LARGE");
+  EXPECT_EQ(ErrorOf(Create(BatchNormState(request.name(), 0))).reason, "MESSAGE_TOO_LARGE");
 }
 
 TEST_F(MessageSizeTest, AMessageOverTwiceTheLimitEndsTheCallAndNotTheServer) {

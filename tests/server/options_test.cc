@@ -8,10 +8,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <ostream>
-#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "tests/testing/temp_dir.h"
 
 namespace normd::testing {
@@ -30,14 +32,17 @@ using ::testing::HasSubstr;
 
 struct Ended {
   int code = -1;
-  std::string output;  // standard output and error
+  std::string output;  // standard output and error, unless only one was asked for
 };
 
+constexpr char kBothOutputs[] = "2>&1";
+constexpr char kStandardError[] = "2>&1 >/dev/null";
+
 // Runs normd to its end, for a minute at most (code 124). REQUIRES: `arguments` have no quotes.
-Ended RunNormd(const std::vector<std::string>& arguments) {
+Ended RunNormd(const std::vector<std::string>& arguments, const char* outputs = kBothOutputs) {
   std::string command = "timeout 60 " NORMD_SERVER_BINARY;
   for (const std::string& argument : arguments) absl::StrAppend(&command, " '", argument, "'");
-  absl::StrAppend(&command, " 2>&1 </dev/null");
+  absl::StrAppend(&command, " ", outputs, " </dev/null");
   Ended ended;
   FILE* pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) return ended;
@@ -64,62 +69,61 @@ ServerOptions MustParse(const std::vector<std::string>& arguments) {
   return {};
 }
 
-// Every flag. A new one is added here, a removed one breaks somebody's start script.
-const std::set<std::string> kFlags = {
-    "--accept-data-loss",
-    "--cache-bytes",
-    "--completion-queues",
-    "--compute-threads",
-    "--data-dir",
-    "--drain-timeout",
-    "--flagfile",
-    "--help",
-    "--listen",
-    "--loader-threads",
-    "--log-level",
-    "--memory-bytes-max",
-    "--message-bytes-max",
-    "--page-size-max",
-    "--port-file",
-    "--producer-age-max",
-    "--producers-max",
-    "--store",
-    "--store-cache-bytes",
-    "--store-reserved-bytes",
-    "--store-reserved-bytes",
-    "--store-write-buffer-bytes",
-    "--stream-bytes-max",
-    "--stream-messages-max",
-    "--streams-max",
-    "--version",
-    "--watch-pending-states-max",
-    "--watches-max",
-    "--write-queue-bytes-max",
-    "--write-queue-updates-max",
-    "--write-shards",
+// Every flag, and what --help puts behind it: the unit with the range, and the default. A new one
+// is added here, a removed one breaks somebody's start script.
+const std::map<std::string, std::string> kFlags = {
+    {"--accept-data-loss", ""},
+    {"--cache-bytes", "SIZE in [1MiB - 1048576GiB]=1GiB"},
+    {"--completion-queues", absl::StrCat("COUNT in [1 - 256]=", DefaultCompletionQueues())},
+    {"--compute-threads", absl::StrCat("COUNT in [1 - 256]=", DefaultComputeThreads())},
+    {"--data-dir", "FOLDER=normd-data"},
+    {"--drain-timeout", "DURATION in [0 - 1h]=20s"},
+    {"--flagfile", "FILE"},
+    {"--help", ""},
+    {"--listen", "ADDRESS=[127.0.0.1:7117]"},
+    {"--loader-threads", "COUNT in [1 - 64]=4"},
+    {"--log-level", "trace|debug|info|warning|error=info"},
+    {"--memory-bytes-max", "SIZE in [32MiB - 1048576GiB]=4GiB"},
+    {"--message-bytes-max", "SIZE in [64KiB - 512MiB]=64MiB"},
+    {"--page-size-max", "COUNT in [1 - 1000]=1000"},
+    {"--port-file", "FILE"},
+    {"--producer-age-max", "DURATION in [0 - 8760h]=24h"},
+    {"--producers-max", "COUNT in [1 - 65536]=1024"},
+    {"--store", "rocksdb|memory=rocksdb"},
+    {"--store-cache-bytes", "SIZE in [0B - 1048576GiB]=64MiB"},
+    {"--store-reserved-bytes", "SIZE in [0B - 1048576GiB]=256MiB"},
+    {"--store-write-buffer-bytes", "SIZE in [1MiB - 1048576GiB]=64MiB"},
+    {"--stream-bytes-max", "SIZE in [64KiB - 1048576GiB]=128MiB"},
+    {"--stream-messages-max", "COUNT in [1 - 4096]=128"},
+    {"--streams-max", "COUNT in [1 - 1073741824]=1024"},
+    {"--version", ""},
+    {"--watch-pending-states-max", "COUNT in [1 - 1073741824]=4096"},
+    {"--watches-max", "COUNT in [1 - 1073741824]=1024"},
+    {"--write-queue-bytes-max", "SIZE in [1MiB - 1048576GiB]=256MiB"},
+    {"--write-queue-updates-max", "COUNT in [1 - 1073741824]=65536"},
+    {"--write-shards", "COUNT in [1 - 64]=1"},
 };
 
-TEST(OptionsTest, HelpListsEveryFlagAndExitsWithZero) {
+TEST(OptionsTest, HelpTellsUnitRangeAndDefaultOfEveryFlag) {
   const Ended help = RunNormd({"--help"});
   EXPECT_EQ(help.code, 0);
-  std::set<std::string> flags;
+  std::map<std::string, std::string> flags;
   for (absl::string_view line : absl::StrSplit(help.output, '\n')) {
-    // A flag stands first on its line, perhaps behind a short one.
-    const std::vector<std::string> words =
-        absl::StrSplit(line, absl::ByAnyChar(" ,"), absl::SkipEmpty());
-    if (!absl::StartsWith(line, " ") && !absl::StartsWith(line, "-")) continue;
-    for (size_t i = 0; i < words.size() && i < 2; ++i) {
-      if (absl::StartsWith(words[i], "--")) flags.insert(words[i]);
-      if (!absl::StartsWith(words[i], "-")) break;
-    }
+    if (!absl::ConsumePrefix(&line, "  ")) continue;
+    absl::ConsumePrefix(&line, "-h,");
+    if (!absl::StartsWith(line, "--")) continue;
+    // What it is for stands behind two spaces, or on the next line.
+    const absl::string_view head = line.substr(0, line.find("  "));
+    const std::pair<std::string, std::string> words = absl::StrSplit(head, absl::MaxSplits(' ', 1));
+    flags.insert(words);
   }
   EXPECT_EQ(flags, kFlags) << help.output;
 }
 
-TEST(OptionsTest, HelpTellsUnitRangeAndDefault) {
+TEST(OptionsTest, HelpTellsUnitsAndExitCodes) {
   const std::string help = RunNormd({"--help"}).output;
-  for (const char* text :
-       {"127.0.0.1:7117", "1GiB", "64MiB", "DURATION", "SIZE", "COUNT", "KiB", "Exit codes"}) {
+  for (const char* text : {"units B, KiB, MiB, GiB (powers of 1024)", "durations take ms, s, m, h",
+                           "Exit codes: 0 drained", "1 cannot start", "2 wrong usage", "70 the"}) {
     EXPECT_THAT(help, HasSubstr(text));
   }
 }
@@ -139,8 +143,9 @@ void PrintTo(const BadFlag& bad, std::ostream* stream) { *stream << bad.flag << 
 
 class BadFlagTest : public ::testing::TestWithParam<BadFlag> {};
 
-TEST_P(BadFlagTest, ExitsWithTwoAndNamesTheFlag) {
-  const Ended ended = RunNormd({absl::StrCat(GetParam().flag, "=", GetParam().value)});
+TEST_P(BadFlagTest, ExitsWithTwoAndNamesTheFlagOnStandardError) {
+  const Ended ended =
+      RunNormd({absl::StrCat(GetParam().flag, "=", GetParam().value)}, kStandardError);
   EXPECT_EQ(ended.code, 2) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr(GetParam().flag));
 }
@@ -149,6 +154,7 @@ INSTANTIATE_TEST_SUITE_P(
     Values, BadFlagTest,
     ::testing::Values(
         BadFlag{"--no-such-flag", "1"}, BadFlag{"--store", "paper"}, BadFlag{"--log-level", "loud"},
+        BadFlag{"--log-level", "critical"}, BadFlag{"--log-level", "INFO"},
         BadFlag{"--cache-bytes", "1"}, BadFlag{"--cache-bytes", "-1MiB"},
         BadFlag{"--cache-bytes", "many"}, BadFlag{"--cache-bytes", "1MiBs"},
         BadFlag{"--cache-bytes", ""}, BadFlag{"--cache-bytes", "99999999999999999999"},
@@ -164,6 +170,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlag{"--drain-timeout", "inf"}, BadFlag{"--store-write-buffer-bytes", "1KiB"},
         BadFlag{"--write-queue-bytes-max", "1KiB"}, BadFlag{"--memory-bytes-max", "1MiB"},
         BadFlag{"--memory-bytes-max", "256MiB"}));
+
+TEST(OptionsTest, TakesTheLevelsOfTheLogAndNamesThemForAnother) {
+  for (const char* level : {"trace", "debug", "info", "warning", "error"}) {
+    EXPECT_EQ(MustParse({absl::StrCat("--log-level=", level)}).log_level, level);
+  }
+  EXPECT_THAT(RunNormd({"--log-level=critical"}, kStandardError).output,
+              HasSubstr("'critical' is none of trace, debug, info, warning, error"));
+}
 
 TEST(OptionsTest, TakesSizesAndDurationsWithUnits) {
   const ServerOptions options = MustParse(

@@ -9,7 +9,7 @@ import subprocess
 
 import numpy as np
 
-from normctl_process import ALREADY_EXISTS, INPUT, NOT_FOUND, REFUSED, UNAVAILABLE
+from normctl_process import ALREADY_EXISTS, NOT_FOUND, REFUSED, UNAVAILABLE
 from normctl_with_server import NormdServer, ServerTest, main
 
 
@@ -232,9 +232,10 @@ class StateTest(ServerTest):
 
     def test_a_remainder_without_variance_is_told_before_anything_is_sent(self):
         self.create("--num-features", "1")
-        error = self.failure(INPUT, "train", self.name, "--batch-size", "2",
+        error = self.failure(REFUSED, "train", self.name, "--batch-size", "2",
                              stdin=b"[[1],[2],[3]]")
         self.assertIn("--drop-last", error)
+        self.assertIn("(reason ONE_VALUE_PER_CHANNEL)", error)
         self.assertEqual(self.json("get", self.name)["revision"], 1)
         self.out("train", self.name, "--batch-size", "2", "--drop-last", stdin=b"[[1],[2],[3]]")
         self.assertEqual(self.json("get", self.name)["running_stats"]["num_batches_tracked"], 1)

@@ -96,6 +96,28 @@ class UsageTest(NormctlTest):
                 self.assertTrue(text.startswith("normctl: "), text)
                 self.assertEqual(text.count("\n"), 1, text)
 
+    def test_an_unknown_command_or_option_is_named(self):
+        for arguments, expected in [
+                (["bogus"], "unknown command 'bogus'"),
+                (["bogus", "--json-lines"], "unknown command 'bogus'"),
+                (["calibrate", "bogus", "a"], "unknown command 'bogus'"),
+                (["--bogus"], "unknown option '--bogus'"),
+                (["get", "a", "bogus"], "bogus"),
+                ([], "subcommand is required")]:
+            with self.subTest(arguments=arguments):
+                self.assertIn(expected, self.failure(USAGE, *arguments))
+
+    def test_a_number_that_does_not_fit_is_told_as_it_was_given(self):
+        huge = "99999999999999999999"
+        for option in ["--num-features", "--num-groups", "--num-batches-tracked"]:
+            for value in [huge, "-" + huge, "1.5"]:
+                with self.subTest(option=option, value=value):
+                    text = self.failure(USAGE, "create", "a", f"{option}={value}")
+                    self.assertIn(f"{option}: '{value}' is not a whole number that fits in 64 bits",
+                                  text)
+        text = self.failure(USAGE, "train", "a", "--batch-size", huge)
+        self.assertIn(f"--batch-size: '{huge}' is not a whole number of 1 or more that fits", text)
+
     def test_wrong_usage_is_json_with_json(self):
         error = json.loads(self.failure(USAGE, "get", "--json"))["error"]
         self.assertEqual(error["exit_code"], USAGE)

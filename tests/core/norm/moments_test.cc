@@ -88,6 +88,23 @@ TEST(CheckMomentsTest, RefusesANegativeM2UnderEitherPolicy) {
   }
 }
 
+TEST(CheckMomentsTest, RefusesAnM2OfNoValuesUnderEitherPolicy) {
+  for (const NonFinitePolicy policy : {NonFinitePolicy::kRefuse, NonFinitePolicy::kPropagate}) {
+    const absl::Status status =
+        CheckMoments({.count = 0, .mean = {0, 0}, .m2 = {0, 0.5}}, TwoChannels(policy));
+    EXPECT_THAT(status, IsError(Reason::kMomentsLengthMismatch,
+                                "moments.m2 is 0.5 at channel 1, expected 0: moments.count is 0"));
+    EXPECT_THAT(GetErrorMetadata(status),
+                ElementsAre(Pair("actual", "0.5"), Pair("expected", "0"),
+                            Pair("field", "moments.m2"), Pair("index", "1")));
+  }
+  for (const double bad : {kNan, kInf}) {
+    EXPECT_THAT(CheckMoments({.count = 0, .mean = {0, 0}, .m2 = {bad, 0}},
+                             TwoChannels(NonFinitePolicy::kPropagate)),
+                HasReason(Reason::kMomentsLengthMismatch));
+  }
+}
+
 TEST(CheckMomentsTest, RefusesWhatIsNotFiniteUnlessItPropagates) {
   for (const double bad : {kNan, kInf, -kInf}) {
     const Moments mean = {.count = 4, .mean = {0, bad}, .m2 = {1, 1}};
@@ -113,12 +130,12 @@ TEST(CheckMomentsTest, RefusesWhatCouldTakeRunningStatisticsToInfinity) {
   };
   EXPECT_TRUE(check(4, 1e150, 4e300).ok());
   EXPECT_TRUE(check(4, -1e150, 0).ok());
-  EXPECT_TRUE(check(0, 0, 1e300).ok());
+  EXPECT_TRUE(check(1, 0, 1e300).ok());
   EXPECT_TRUE(check(1'000'000'000, 0, std::numeric_limits<double>::max()).ok());
   EXPECT_THAT(check(4, 1.01e150, 0), HasReason(Reason::kNonFiniteValue));
   EXPECT_THAT(check(4, -1.01e150, 0), HasReason(Reason::kNonFiniteValue));
   EXPECT_THAT(check(4, 0, 4.04e300), HasReason(Reason::kNonFiniteValue));
-  EXPECT_THAT(check(0, 0, 1.01e300), HasReason(Reason::kNonFiniteValue));
+  EXPECT_THAT(check(1, 0, 1.01e300), HasReason(Reason::kNonFiniteValue));
   EXPECT_THAT(check(std::numeric_limits<int64_t>::max(), 0, kInf),
               HasReason(Reason::kNonFiniteValue));
 }
