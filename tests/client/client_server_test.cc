@@ -70,7 +70,7 @@ TEST_F(ClientServerTest, ReplacesAStateInOneChange) {
   initial.running_var = {-1, 1, 1};
   const StateConfig config = StateConfig::BatchNorm(3);
   EXPECT_EQ(ErrorReason(client_->CreateState("a", config, initial, options).status()),
-            "NON_FINITE_VALUE");
+            "RUNNING_STATS_OUT_OF_RANGE");
   EXPECT_EQ(client_->GetState("a")->revision, first.revision) << "a refusal changes nothing";
   initial.running_var = {4, 1, 1};
   const auto replaced = client_->CreateState("a", config, initial, options);
