@@ -32,8 +32,8 @@ class ApplyGradientsCall final
 
 }  // namespace
 
-void ApplyGradientsHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
-  HandleDataCall<ApplyGradientsCall>(context_, std::move(request), std::move(call));
+void ApplyGradientsHandler::Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<ApplyGradientsCall>(context_, request, std::move(call));
 }
 
 }  // namespace normd

@@ -13,7 +13,7 @@ class ApplyGradientsHandler final : public MessageHandler {
  public:
   explicit ApplyGradientsHandler(const DataContext& context) : context_(context) {}
 
-  void Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) override;
+  void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 
  private:
   const DataContext context_;

@@ -144,8 +144,8 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
 
 }  // namespace
 
-void BackwardHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
-  HandleDataCall<BackwardCall>(context_, std::move(request), std::move(call));
+void BackwardHandler::Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<BackwardCall>(context_, request, std::move(call));
 }
 
 }  // namespace normd

@@ -14,7 +14,7 @@ class BackwardHandler final : public MessageHandler {
  public:
   explicit BackwardHandler(const DataContext& context) : context_(context) {}
 
-  void Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) override;
+  void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 
  private:
   const DataContext context_;

@@ -50,9 +50,9 @@ inline absl::Status OfState(const absl::Status& status, absl::string_view name) 
 template <typename Request, typename Response>
 class DataCall {
  public:
-  DataCall(const DataContext& context, grpc::ByteBuffer request,
+  DataCall(const DataContext& context, grpc::ByteBuffer* request,
            std::shared_ptr<MessageCall> transport)
-      : context_(context), request_bytes_(std::move(request)), transport_(std::move(transport)) {}
+      : context_(context), request_bytes_(request), transport_(std::move(transport)) {}
   virtual ~DataCall() = default;
 
   DataCall(const DataCall&) = delete;
@@ -221,9 +221,9 @@ void RunDataCall(StateRegistry* registry, const absl::StatusOr<StateHandle>& han
 
 // MessageHandler::Handle of a method whose requests are `Call`s: DataCalls or UpdateCalls.
 template <typename Call>
-void HandleDataCall(const DataContext& context, grpc::ByteBuffer request,
+void HandleDataCall(const DataContext& context, grpc::ByteBuffer* request,
                     std::shared_ptr<MessageCall> transport) {
-  auto call = std::make_unique<Call>(context, std::move(request), transport);
+  auto call = std::make_unique<Call>(context, request, transport);
   if (absl::Status status = call->Parse(); !status.ok()) {
     call->Answer(status);
     transport->Accepted();

@@ -51,7 +51,7 @@ absl::Status CheckMessageBytes(int64_t bytes, int64_t bytes_max) {
 }
 
 absl::Status RequestBytes::Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
-                                 google::protobuf::MessageLite& message) {
+                                 google::protobuf::Message& message) {
   NORMD_RETURN_IF_ERROR(CheckMessageBytes(static_cast<int64_t>(bytes_.Length()), bytes_max));
   absl::InlinedVector<wire::Pieces, 2> data(fields.size());
   std::string rest;
@@ -61,6 +61,8 @@ absl::Status RequestBytes::Parse(int64_t bytes_max, absl::Span<const wire::Tenso
                      absl::StrCat("the bytes are not a ", message.GetTypeName()),
                      {{"expected", message.GetTypeName()}});
   }
+  // Neither kept nor sent back: they may take many times their bytes.
+  message.DiscardUnknownFields();
   tensors_.resize(fields.size());
   for (size_t i = 0; i < data.size(); ++i) tensors_[i].pieces = std::move(data[i]);
   return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "google/protobuf/message.h"
 #include "google/protobuf/message_lite.h"
 #include "normd/v1/tensor.pb.h"
 #include "proto/wire/message_split.h"
@@ -24,15 +25,17 @@ absl::Status CheckMessageBytes(int64_t bytes, int64_t bytes_max);
 // The bytes of a request and those of its tensors, which are read where they lie.
 class RequestBytes {
  public:
-  explicit RequestBytes(grpc::ByteBuffer bytes) : bytes_(std::move(bytes)) {}
+  // Takes the bytes out of `bytes`.
+  explicit RequestBytes(grpc::ByteBuffer* bytes) { bytes_.Swap(bytes); }
 
   RequestBytes(const RequestBytes&) = delete;
   RequestBytes& operator=(const RequestBytes&) = delete;
 
-  // Parses into `message` all but Tensor.data of `fields`. Called once, first. Errors:
+  // Parses into `message` all but Tensor.data of `fields` and what it does not know. Called once,
+  // first. Errors:
   // MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
   absl::Status Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
-                     google::protobuf::MessageLite& message);
+                     google::protobuf::Message& message);
 
   // Tensor.data of the field at `index`, in one run aligned to every dtype: as it lies in the
   // message or, where that is no such run, copied into memory of `pool`. Valid until the next call

@@ -29,8 +29,9 @@ class MessageHandler {
  public:
   virtual ~MessageHandler() = default;
 
-  // Handles the bytes of one request, partly on this thread; does not wait for a disk.
-  virtual void Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) = 0;
+  // Handles the bytes of one request, which it takes out of `request`, partly on this thread; does
+  // not wait for a disk.
+  virtual void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) = 0;
 };
 
 }  // namespace normd

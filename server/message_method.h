@@ -15,7 +15,6 @@
 #include "core/base/memory_budget.h"
 #include "server/call_set.h"
 #include "server/completion_queues.h"
-#include "server/memory_waiters.h"
 #include "server/message_handler.h"
 
 namespace normd {
@@ -47,7 +46,7 @@ struct StreamMethod {
   MessageHandler* handler = nullptr;
   StreamLimits limits;
   CallSet* streams = nullptr;
-  MemoryWaiters* memory = nullptr;
+  MemoryBudget* memory = nullptr;
 };
 
 // Waits on a queue for a call of `method`, serves it and waits for the next at the same time, until
@@ -55,7 +54,8 @@ struct StreamMethod {
 // call with the error's status; a stream answers it in-band and lives on, unless the error is the
 // server's (EndsStream): that ends it after the responses before it. Requests and responses are
 // counted in the memory of their kind of call: without room a unary call is refused
-// (LIMIT_REACHED), and a stream is not read until there is some.
+// (LIMIT_REACHED), and a stream is read only when it has nothing in hand, so that clients that
+// never read their answers keep no other from being served.
 void ServeUnaryCalls(const UnaryMethod& method, CompletionQueues* queues, size_t index);
 void ServeStreams(const StreamMethod& method, CompletionQueues* queues, size_t index);
 

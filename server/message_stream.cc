@@ -18,14 +18,11 @@ namespace {
 constexpr int64_t kDeferredBytesMax = 16 * kKiB;
 
 class MessageStream final : public LongCall,
-                            public MemoryWaiters::Waiter,
                             public DeferredWork,
                             public std::enable_shared_from_this<MessageStream> {
  public:
   MessageStream(const StreamMethod& method, CompletionQueues* queues, size_t index)
-      : method_(method),
-        queue_(queues, index),
-        memory_(method.memory->budget(), MemoryUse::kStreams) {}
+      : method_(method), queue_(queues, index), memory_(method.memory, MemoryUse::kStreams) {}
 
   void Request() {
     // gRPC's hold, until the stream has finished and nothing of it is on the queue.
@@ -43,12 +40,6 @@ class MessageStream final : public LongCall,
     absl::MutexLock lock(&mutex_);
     defers_write_ = false;
     Advance(/*defers=*/false);
-  }
-
-  void OnRoom() override {
-    absl::MutexLock lock(&mutex_);
-    awaits_room_ = false;
-    Advance();
   }
 
  private:
@@ -90,12 +81,9 @@ class MessageStream final : public LongCall,
         stream_->memory_.Resize(0);
       }
       stream_->mutex_.Unlock();
-      MemoryWaiters* const memory = stream_->method_.memory;
-      if (ends) {
-        stream_->method_.streams->Remove(stream_);
-        stream_->self_.reset();
-      }
-      memory->OnReleased();
+      if (!ends) return;
+      stream_->method_.streams->Remove(stream_);
+      stream_->self_.reset();
     }
 
     Event(const Event&) = delete;
@@ -157,13 +145,15 @@ class MessageStream final : public LongCall,
     grpc::ByteBuffer request;
     {
       absl::MutexLock lock(&mutex_);
+      // An answer to an earlier message may have ended the stream meanwhile.
+      if (ending_ || finished_) return;
       request.Swap(&next_);
       has_next_ = false;
       accepted_ = false;
       id = first_id_ + static_cast<int64_t>(slots_.size()) - 1;
       Advance();
     }
-    method_.handler->Handle(std::move(request), std::make_shared<Call>(shared_from_this(), id));
+    method_.handler->Handle(&request, std::make_shared<Call>(shared_from_this(), id));
   }
 
   void OnAccepted() {
@@ -172,7 +162,7 @@ class MessageStream final : public LongCall,
     if (has_next_ && !finished_) {
       // Handled on the queue's thread: this one may be a loader's.
       awaits_turn_ = true;
-      turn_.Set(queue_.queue(), gpr_now(GPR_CLOCK_MONOTONIC), &on_turn_);
+      turn_.Set(queue_.queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &on_turn_);
     }
     Advance();
   }
@@ -217,12 +207,9 @@ class MessageStream final : public LongCall,
 
   // Whether another message may be in hand.
   bool HasRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (static_cast<int64_t>(slots_.size()) >= method_.limits.messages_max ||
-        bytes_ >= method_.limits.bytes_max || awaits_room_) {
-      return false;
-    }
-    awaits_room_ = !method_.memory->HasRoomOrWait(weak_from_this());
-    return !awaits_room_;
+    if (slots_.empty()) return true;
+    return static_cast<int64_t>(slots_.size()) < method_.limits.messages_max &&
+           bytes_ < method_.limits.bytes_max && method_.memory->HasRoom(MemoryUse::kStreams);
   }
 
   // Starts whatever can be started. `defers`: a small response that stands alone waits for those
@@ -287,7 +274,6 @@ class MessageStream final : public LongCall,
   int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;      // of slots_.front()
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;         // of all slots
   MemoryReservation memory_ ABSL_GUARDED_BY(mutex_);  // as bytes_
-  bool awaits_room_ ABSL_GUARDED_BY(mutex_) = false;  // OnRoom is to come
   bool has_next_ ABSL_GUARDED_BY(mutex_) = false;     // next_ belongs to slots_.back()
   bool accepted_ ABSL_GUARDED_BY(mutex_) = true;      // the last one handled has its place
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;

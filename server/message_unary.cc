@@ -38,10 +38,11 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
     }
     ServeUnaryCalls(method_, queue_.queues(), queue_.index());
     if (!memory_.TryResize(static_cast<int64_t>(request_.Length()))) {
+      request_.Clear();
       Done(method_.memory->NoRoom(MemoryUse::kCalls), grpc::ByteBuffer());
       return;
     }
-    method_.handler->Handle(std::move(request_), shared_from_this());
+    method_.handler->Handle(&request_, shared_from_this());
   }
 
   void OnFinish(bool /*ok*/) { self_.reset(); }

@@ -12,7 +12,7 @@ constexpr int kUnaryCallsAwaited = 8;
 
 NormalizationService::NormalizationService(const Handlers& handlers,
                                            const StreamLimits& stream_limits, CallSet* streams,
-                                           MemoryWaiters* memory) {
+                                           MemoryBudget* memory) {
   // `request` is the generated service's Request<Method>.
   const auto add_unary = [&](auto request, MessageHandler* handler) {
     unary_methods_.push_back(
@@ -21,7 +21,7 @@ NormalizationService::NormalizationService(const Handlers& handlers,
                (service_.*request)(context, bytes, writer, queue, queue, tag);
              },
          .handler = handler,
-         .memory = memory->budget()});
+         .memory = memory});
   };
   const auto add_stream = [&](auto request, MessageHandler* handler) {
     stream_methods_.push_back(

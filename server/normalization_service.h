@@ -9,7 +9,6 @@
 #include "normd/v1/normalization_service.grpc.pb.h"
 #include "server/call_set.h"
 #include "server/completion_queues.h"
-#include "server/memory_waiters.h"
 #include "server/message_handler.h"
 #include "server/message_method.h"
 
@@ -28,7 +27,7 @@ class NormalizationService {
 
   // Everything passed in outlives the service.
   NormalizationService(const Handlers& handlers, const StreamLimits& stream_limits,
-                       CallSet* streams, MemoryWaiters* memory);
+                       CallSet* streams, MemoryBudget* memory);
 
   NormalizationService(const NormalizationService&) = delete;
   NormalizationService& operator=(const NormalizationService&) = delete;

@@ -65,8 +65,8 @@ class NormalizeCall final : public DataCall<v1::NormalizeRequest, v1::NormalizeR
 
 }  // namespace
 
-void NormalizeHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
-  HandleDataCall<NormalizeCall>(context_, std::move(request), std::move(call));
+void NormalizeHandler::Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<NormalizeCall>(context_, request, std::move(call));
 }
 
 }  // namespace normd

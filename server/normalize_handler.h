@@ -14,7 +14,7 @@ class NormalizeHandler final : public MessageHandler {
  public:
   explicit NormalizeHandler(const DataContext& context) : context_(context) {}
 
-  void Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) override;
+  void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 
  private:
   const DataContext context_;

@@ -31,7 +31,6 @@
 #include "server/completion_queues.h"
 #include "server/data_call.h"
 #include "server/log.h"
-#include "server/memory_waiters.h"
 #include "server/normalization_service.h"
 #include "server/normalize_handler.h"
 #include "server/state_service.h"
@@ -159,7 +158,7 @@ class RunningServer final : public Server {
              .backward = &backward_,
              .apply_gradients = &apply_gradients_},
             {.messages_max = options.stream_messages_max, .bytes_max = options.stream_bytes_max},
-            &streams_, &memory_waiters_),
+            &streams_, &memory_),
         state_service_({.message_bytes_max = options.message_bytes_max,
                         .page_size_max = options.page_size_max,
                         .watch_pending_states_max = options.watch_pending_states_max},
@@ -253,7 +252,6 @@ class RunningServer final : public Server {
   // In the order of use: what is below uses what is above.
   std::unique_ptr<StateStore> store_;
   MemoryBudget memory_;
-  MemoryWaiters memory_waiters_{&memory_};
   WatchHub hub_;
   Observer observer_;
   StateRegistry registry_;

@@ -35,9 +35,17 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
   }
 
   absl::Status CheckUpdate() override {
-    if (request_.batch_case() != v1::TrainRequest::BATCH_NOT_SET) return absl::OkStatus();
-    return MakeError(Reason::kBatchMissing, "neither input nor moments is set, expected one",
-                     {{"field", "batch"}});
+    if (request_.batch_case() == v1::TrainRequest::BATCH_NOT_SET) {
+      return MakeError(Reason::kBatchMissing, "neither input nor moments is set, expected one",
+                       {{"field", "batch"}});
+    }
+    // It would be folded into the running statistics for good.
+    if (!request_.calibrate() && !request_.calibration_id().empty()) {
+      return MakeError(Reason::kFieldNotApplicable,
+                       "calibration_id is set and calibrate is not, expected both or neither",
+                       {{"field", "calibration_id"}});
+    }
+    return absl::OkStatus();
   }
 
   absl::StatusOr<Moments> TakeMoments(const NormConfig& config) {
@@ -116,8 +124,8 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
 
 }  // namespace
 
-void TrainHandler::Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) {
-  HandleDataCall<TrainCall>(context_, std::move(request), std::move(call));
+void TrainHandler::Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) {
+  HandleDataCall<TrainCall>(context_, request, std::move(call));
 }
 
 }  // namespace normd

@@ -15,7 +15,7 @@ class TrainHandler final : public MessageHandler {
  public:
   explicit TrainHandler(const DataContext& context) : context_(context) {}
 
-  void Handle(grpc::ByteBuffer request, std::shared_ptr<MessageCall> call) override;
+  void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 
  private:
   const DataContext context_;

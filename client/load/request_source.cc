@@ -30,11 +30,11 @@ absl::StatusOr<grpc::ByteBuffer> EncodeBatch(const RequestOptions& options) {
 absl::StatusOr<RequestSource> RequestSource::Make(RequestOptions options) {
   auto batch = EncodeBatch(options);
   if (!batch.ok()) return batch.status();
-  return RequestSource(std::move(options), *std::move(batch));
+  return RequestSource(std::move(options), *batch);
 }
 
-RequestSource::RequestSource(RequestOptions options, grpc::ByteBuffer batch)
-    : options_(std::move(options)), batch_(std::move(batch)) {
+RequestSource::RequestSource(RequestOptions options, const grpc::ByteBuffer& batch)
+    : options_(std::move(options)), batch_(batch) {
   if (options_.mode != Mode::kNormalize) return;
   heads_.reserve(options_.states.size());
   for (const std::string& state : options_.states) {

@@ -64,7 +64,7 @@ class RequestSource {
   Stream OpenStream(int64_t index) const { return Stream(this, index); }
 
  private:
-  RequestSource(RequestOptions options, grpc::ByteBuffer batch);
+  RequestSource(RequestOptions options, const grpc::ByteBuffer& batch);
 
   RequestOptions options_;
   grpc::ByteBuffer batch_;          // of every message

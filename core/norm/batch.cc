@@ -11,6 +11,7 @@ namespace normd {
 namespace {
 
 constexpr int64_t kRankMax = 5;
+constexpr int64_t kRowsRankMax = 128;
 
 int64_t RankMin(NormKind kind) { return kind == NormKind::kInstanceNorm ? 3 : 2; }
 
@@ -86,6 +87,12 @@ absl::Status Batch::ReadChannels(const TensorView& tensor, const NormConfig& con
 absl::Status Batch::ReadRows(const TensorView& tensor, const NormConfig& config) {
   const absl::Span<const int64_t> shape = tensor.shape();
   const absl::Span<const int64_t> normalized = config.normalized_shape;
+  if (tensor.rank() > kRowsRankMax) {
+    return MakeError(
+        Reason::kRankUnsupported,
+        absl::StrCat("input has rank ", tensor.rank(), ", expected at most ", kRowsRankMax),
+        {{"field", "input.shape"}, {"actual", absl::StrCat(tensor.rank())}});
+  }
   const bool fits =
       shape.size() >= normalized.size() &&
       std::equal(normalized.begin(), normalized.end(), shape.end() - normalized.size());

@@ -103,10 +103,10 @@ Moments PerChannel(Moments moments, const NormConfig& config) {
     result.mean[set % channels] += moments.mean[set];
     result.m2[set % channels] += moments.m2[set];
   }
-  const auto samples = static_cast<double>(sets / channels);
+  const size_t samples = sets / channels;
   for (size_t c = 0; c < channels; ++c) {
-    result.mean[c] /= samples;
-    result.m2[c] /= samples;
+    result.mean[c] /= static_cast<double>(samples);
+    result.m2[c] /= static_cast<double>(samples);
   }
   return result;
 }

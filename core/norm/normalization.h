@@ -24,7 +24,8 @@ namespace normd {
 class Batch {
  public:
   // Errors: RANK_UNSUPPORTED (kBatchNorm and kGroupNorm take rank 2 to 5, kInstanceNorm 3 to 5),
-  // CHANNEL_COUNT_MISMATCH; kLayerNorm and kRmsNorm: NORMALIZED_SHAPE_MISMATCH.
+  // CHANNEL_COUNT_MISMATCH; kLayerNorm and kRmsNorm: NORMALIZED_SHAPE_MISMATCH, RANK_UNSUPPORTED
+  // (rank 128 at most).
   // REQUIRES: the tensor's bytes are aligned to its dtype.
   static absl::StatusOr<Batch> Create(const TensorView& tensor, const NormConfig& config);
 

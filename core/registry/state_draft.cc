@@ -32,7 +32,11 @@ void StateDraft::Delete() {
 
 bool StateDraft::EndChange(bool accepted, absl::Time now) {
   const Touched touched = std::exchange(touched_, Touched::kNothing);
-  if (!accepted || touched == Touched::kNothing) return false;
+  if (!accepted || touched == Touched::kNothing) {
+    // Nobody counts the memory of a copy that holds no change.
+    if (!changed_) copy_.reset();
+    return false;
+  }
   changed_ = true;
   if (copy_ != nullptr) {
     copy_->revision = ++revision_;

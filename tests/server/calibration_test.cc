@@ -248,6 +248,10 @@ TEST_F(CalibrationTest, AContributionToOneThatWasAbortedIsNotTakenByTheNext) {
   EXPECT_THAT(Doubles(state.running_stats().running_mean()), ElementsAre(10));
   request.set_sequence(3);
   EXPECT_EQ(ErrorOf(Train(request)).reason, "CALIBRATION_NOT_ACTIVE");
+  // Nor is it folded into the running statistics because `calibrate` was forgotten.
+  request.set_calibrate(false);
+  EXPECT_EQ(ErrorOf(Train(request)).reason, "FIELD_NOT_APPLICABLE");
+  EXPECT_THAT(Doubles(MustGet("m").running_stats().running_mean()), ElementsAre(10));
 }
 
 TEST_F(CalibrationTest, CommitAndAbortHoldAnEtagAgainstTheState) {

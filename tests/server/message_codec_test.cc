@@ -63,7 +63,8 @@ TEST_F(MessageCodecTest, ReadsATensorWhereverItLies) {
   const std::string data = Pattern(4000);
   const std::string bytes = Request(data).SerializeAsString();
   for (const size_t slice_bytes : {1UL, 3UL, 24UL, 1000UL, 4003UL, bytes.size()}) {
-    RequestBytes request(Sliced(bytes, slice_bytes));
+    grpc::ByteBuffer sliced = Sliced(bytes, slice_bytes);
+    RequestBytes request(&sliced);
     v1::NormalizeRequest rest;
     ASSERT_TRUE(request.Parse(kMiB, kInput, rest).ok()) << slice_bytes;
     EXPECT_EQ(rest.state(), "m/bn1");
@@ -85,7 +86,8 @@ TEST_F(MessageCodecTest, ATensorInOneAlignedRunIsNotCopied) {
   const size_t shift = (8 - (reinterpret_cast<uintptr_t>(memory.data()) + begin) % 8) % 8;
   std::copy(bytes.begin(), bytes.end(), memory.begin() + static_cast<int64_t>(shift));
   const grpc::Slice slice(memory.data() + shift, bytes.size(), grpc::Slice::STATIC_SLICE);
-  RequestBytes request(grpc::ByteBuffer(&slice, 1));
+  grpc::ByteBuffer buffer(&slice, 1);
+  RequestBytes request(&buffer);
   v1::NormalizeRequest rest;
   ASSERT_TRUE(request.Parse(kMiB, kInput, rest).ok());
   EXPECT_EQ(request.TensorData(0, *pool_).data(), memory.data() + shift + begin);
@@ -94,24 +96,28 @@ TEST_F(MessageCodecTest, ATensorInOneAlignedRunIsNotCopied) {
 TEST_F(MessageCodecTest, AMessageWithoutItsTensorHasNoData) {
   v1::NormalizeRequest request;
   request.set_state("m");
-  RequestBytes bytes(Sliced(request.SerializeAsString(), 100));
+  grpc::ByteBuffer sliced = Sliced(request.SerializeAsString(), 100);
+  RequestBytes bytes(&sliced);
   v1::NormalizeRequest rest;
   ASSERT_TRUE(bytes.Parse(kMiB, kInput, rest).ok());
   EXPECT_FALSE(rest.has_input());
   EXPECT_EQ(bytes.TensorData(0, *pool_), "");
 
-  RequestBytes empty((grpc::ByteBuffer()));
+  grpc::ByteBuffer nothing;
+  RequestBytes empty(&nothing);
   ASSERT_TRUE(empty.Parse(kMiB, kInput, rest).ok());
   EXPECT_EQ(rest.ByteSizeLong(), 0U);
 }
 
 TEST_F(MessageCodecTest, RefusesWhatIsTooLargeOrNoMessage) {
   v1::NormalizeRequest rest;
-  RequestBytes large(Sliced(std::string(101, '\0'), 10));
+  grpc::ByteBuffer too_large = Sliced(std::string(101, '\0'), 10);
+  RequestBytes large(&too_large);
   EXPECT_THAT(large.Parse(100, kInput, rest),
               IsError(Reason::kMessageTooLarge,
                       "the message has 101 bytes, expected at most 100 (--message-bytes-max)"));
-  RequestBytes malformed(Sliced("no message", 4));
+  grpc::ByteBuffer no_message = Sliced("no message", 4);
+  RequestBytes malformed(&no_message);
   EXPECT_THAT(malformed.Parse(100, kInput, rest),
               IsError(Reason::kMessageMalformed, HasSubstr("normd.v1.NormalizeRequest")));
 }
