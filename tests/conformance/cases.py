@@ -27,8 +27,8 @@ DATA = {
 ROW_KINDS = ("LAYER_NORM", "RMS_NORM")
 # Two values in a set can be so close that float64 itself has few digits left.
 VALUES_PER_SET_MIN = 4
-# Above the floor of 32 K values where a server spreads a batch over threads.
-VALUES_MAX = 1 << 16
+# Above twice the 32 Ki values of a piece, where a server spreads a batch over threads.
+VALUES_MAX = 1 << 17
 
 
 class Case:

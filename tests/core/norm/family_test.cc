@@ -204,11 +204,19 @@ TEST_P(FamilyTest, EqualsTheReferenceOnOneThread) {
 TEST_P(FamilyTest, EqualsTheReferenceOnSeveralThreads) {
   const std::unique_ptr<ParallelRunner> runner = MakeParallelRunner(3);
   for (FamilyCase c : Cases()) {
-    // The others are too small to be spread.
-    if (c.NumElements() < 20000) continue;
+    // The others are too small to be spread: two pieces of 32 Ki values.
+    if (c.NumElements() < (size_t{64} << 10)) continue;
     c.dtype = GetParam();
     Check(c, runner.get());
     if (HasFatalFailure()) return;
+  }
+  for (const NormKind kind : {NormKind::kLayerNorm, NormKind::kRmsNorm}) {
+    for (const std::vector<int64_t>& sizes :
+         {std::vector<int64_t>{130, 768}, {3, 40000}, {20000, 5}}) {
+      Check({.kind = kind, .sizes = sizes, .normalized_axes = 1, .dtype = GetParam()},
+            runner.get());
+      if (HasFatalFailure()) return;
+    }
   }
   for (const std::vector<int64_t>& sizes :
        {std::vector<int64_t>{64, 3, 50, 50}, {40000, 3}, {3000, 200}, {2, 1, 300, 300}}) {
