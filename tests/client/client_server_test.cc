@@ -9,11 +9,11 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "client/cpp/client.h"
 #include "client/cpp/error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/client/server_testing.h"
 #include "tests/client/stream_testing.h"
 #include "tests/testing/server_process.h"
 #include "tests/testing/temp_dir.h"
@@ -38,14 +38,9 @@ class ClientServerTest : public ::testing::Test {
     client_ = ConnectTo(server_->address());
   }
 
-  // A server on the test's folder and always the same socket.
   void StartServer() {
-    normd::testing::ServerOptions options;
-    options.data_dir = folder_.path() + "/data";
-    options.listen = {absl::StrCat("unix:", folder_.path(), "/normd.sock")};
-    auto server = ServerProcess::Start(options);
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
+    server_ = StartServerIn(folder_);
+    ASSERT_NE(server_, nullptr);
   }
 
   State Create(const std::string& name, int64_t num_features) {

@@ -5,10 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "client/cpp/client.h"
 #include "gtest/gtest.h"
-#include "tests/testing/server_process.h"
+#include "tests/client/server_testing.h"
 #include "tests/testing/temp_dir.h"
 
 namespace normd::client {
@@ -51,12 +50,9 @@ absl::StatusOr<double> LearnAffineMap(Client& client, int64_t steps) {
 
 TEST(LearnExampleTest, ReachesTheLossThatTheReadmeStates) {
   const normd::testing::TempDir folder;
-  normd::testing::ServerOptions options;
-  options.data_dir = folder.path() + "/data";
-  options.listen = {absl::StrCat("unix:", folder.path(), "/normd.sock")};
-  const auto server = normd::testing::ServerProcess::Start(options);
-  ASSERT_TRUE(server.ok()) << server.status();
-  const auto client = Client::Connect({.address = (*server)->address()});
+  const auto server = StartServerIn(folder);
+  ASSERT_NE(server, nullptr);
+  const auto client = Client::Connect({.address = server->address()});
   ASSERT_TRUE(client.ok()) << client.status();
 
   const auto first = LearnAffineMap(**client, 1);

@@ -410,19 +410,11 @@ TEST_P(InputGradientTest, WritesNothingForAnEmptyBatch) {
   });
 }
 
-// Outputs large enough to bypass the cache: every kind of walk, in runs that do (whole cache lines,
-// or long ones at an address that is aligned to the element alone) and in runs that do not.
+// Outputs large enough to bypass the cache, in runs that do and in runs that do not.
 template <typename T>
 void ExpectCorrectBeyondTheCache() {
   const size_t values_min = kStreamBytesMin / sizeof(T);
-  for (const BatchExtents& extents : {BatchExtents{values_min / 10 + 1, 10, 1},
-                                      {values_min / 64 + 1, 64, 1},
-                                      {values_min / 4099 + 1, 4099, 1},
-                                      {values_min / (300 * 7) + 1, 300, 7},
-                                      {values_min / (320 * 3) + 1, 320, 3},
-                                      {values_min / (50 * 49) + 1, 50, 49},
-                                      {values_min / (5 * 2051) + 1, 5, 2051},
-                                      {1, 3, values_min / 3 + 1}}) {
+  for (const BatchExtents& extents : LargeExtents(values_min)) {
     const size_t values = ValueCount(extents);
     ASSERT_GE(values, values_min);
     const TestCoefficients<T> k(extents.channels);

@@ -2,6 +2,8 @@
 #define NORMD_TESTS_CORE_KERNELS_SIZES_H_
 
 #include <cstddef>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/kernels/batch_extents.h"
@@ -13,6 +15,15 @@ inline constexpr size_t kSizesAroundLanes[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 1
 
 inline size_t ValueCount(const BatchExtents& extents) {
   return extents.samples * extents.channels * extents.spatial;
+}
+
+// Extents of at least `values_min` values: every kind of walk, in runs that fill whole cache lines,
+// in long ones at an address that is aligned to the element alone, and in short ones.
+inline std::vector<BatchExtents> LargeExtents(size_t values_min) {
+  return {{values_min / 10 + 1, 10, 1},           {values_min / 64 + 1, 64, 1},
+          {values_min / 4099 + 1, 4099, 1},       {values_min / (300 * 7) + 1, 300, 7},
+          {values_min / (320 * 3) + 1, 320, 3},   {values_min / (50 * 49) + 1, 50, 49},
+          {values_min / (5 * 2051) + 1, 5, 2051}, {1, 3, values_min / 3 + 1}};
 }
 
 inline std::string ToString(const BatchExtents& extents) {
