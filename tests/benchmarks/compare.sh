@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Holds normd against a bare gRPC echo and a Python server, and writes compare.md and compare.svg.
-# Builds what it needs first. On two cores it takes about 17 minutes; leave the machine alone.
+# Builds what it needs first. It takes about 15 minutes on two cores; leave the machine alone.
 #
 #   tests/benchmarks/compare.sh [--rounds=N] [--seconds=S] [--output=FOLDER] [--quick]
 #
