@@ -13,7 +13,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "core/base/error.h"
@@ -39,11 +38,6 @@ struct DataContext {
   ProducerLimits producer_limits;
   int64_t message_bytes_max = kDefaultMessageBytes;
 };
-
-// `status` with the name of the state that it is about before its message.
-inline absl::Status OfState(const absl::Status& status, absl::string_view name) {
-  return Prefixed(status, absl::StrCat("state '", name, "': "));
-}
 
 // One request and its response. Request has `state` and `sequence`; Response has `sequence` and,
 // when the method has a stream, `error`.

@@ -39,29 +39,53 @@ wire::Pieces PiecesOf(grpc::ByteBuffer& bytes) {
   return pieces;
 }
 
-}  // namespace
-
-absl::Status CheckMessageBytes(int64_t bytes, int64_t bytes_max) {
-  if (bytes <= bytes_max) return absl::OkStatus();
+// Errors: MESSAGE_TOO_LARGE.
+absl::Status CheckMessageBytes(const grpc::ByteBuffer& bytes, int64_t bytes_max) {
+  const auto size = static_cast<int64_t>(bytes.Length());
+  if (size <= bytes_max) return absl::OkStatus();
   return MakeError(
       Reason::kMessageTooLarge,
-      absl::StrCat("the message has ", bytes, " bytes, expected at most ", bytes_max,
+      absl::StrCat("the message has ", size, " bytes, expected at most ", bytes_max,
                    " (--message-bytes-max)"),
-      {{"expected_max_bytes", absl::StrCat(bytes_max)}, {"actual_bytes", absl::StrCat(bytes)}});
+      {{"expected_max_bytes", absl::StrCat(bytes_max)}, {"actual_bytes", absl::StrCat(size)}});
+}
+
+absl::Status Malformed(const google::protobuf::Message& message) {
+  return MakeError(Reason::kMessageMalformed,
+                   absl::StrCat("the bytes are not a ", message.GetTypeName()),
+                   {{"expected", message.GetTypeName()}});
+}
+
+}  // namespace
+
+absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
+                          google::protobuf::Message& message) {
+  grpc::ByteBuffer taken;
+  taken.Swap(bytes);
+  NORMD_RETURN_IF_ERROR(CheckMessageBytes(taken, bytes_max));
+  grpc::ProtoBufferReader reader(&taken);
+  if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) return Malformed(message);
+  // Neither kept nor sent back: they may take many times their bytes.
+  message.DiscardUnknownFields();
+  return absl::OkStatus();
+}
+
+grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message) {
+  const grpc::Slice slice(message.ByteSizeLong());
+  message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+  return grpc::ByteBuffer(&slice, 1);
 }
 
 absl::Status RequestBytes::Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
                                  google::protobuf::Message& message) {
-  NORMD_RETURN_IF_ERROR(CheckMessageBytes(static_cast<int64_t>(bytes_.Length()), bytes_max));
+  NORMD_RETURN_IF_ERROR(CheckMessageBytes(bytes_, bytes_max));
   absl::InlinedVector<wire::Pieces, 2> data(fields.size());
   std::string rest;
   if (!wire::SplitMessage(PiecesOf(bytes_), fields, rest, absl::MakeSpan(data)) ||
       !message.ParseFromString(rest)) {
-    return MakeError(Reason::kMessageMalformed,
-                     absl::StrCat("the bytes are not a ", message.GetTypeName()),
-                     {{"expected", message.GetTypeName()}});
+    return Malformed(message);
   }
-  // Neither kept nor sent back: they may take many times their bytes.
+  // As in ParseMessage.
   message.DiscardUnknownFields();
   tensors_.resize(fields.size());
   for (size_t i = 0; i < data.size(); ++i) tensors_[i].pieces = std::move(data[i]);
@@ -104,12 +128,8 @@ char* ResponseTensor::Begin(int number, const v1::Tensor& like, size_t size, Buf
 }
 
 grpc::ByteBuffer ResponseTensor::Serialize(const google::protobuf::MessageLite& response) {
+  if (buffer_.data() == nullptr) return SerializeMessage(response);
   const size_t response_size = response.ByteSizeLong();
-  if (buffer_.data() == nullptr) {
-    grpc::Slice slice(response_size);
-    response.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
-    return grpc::ByteBuffer(&slice, 1);
-  }
   const uint32_t tag = LengthDelimitedTag(number_);
   // REQUIRED of a request that was parsed: like_ has no data of its own.
   const size_t like_size = like_->ByteSizeLong();

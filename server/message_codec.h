@@ -19,8 +19,13 @@
 
 namespace normd {
 
-// OK unless a message of `bytes` bytes is larger than `bytes_max`. Errors: MESSAGE_TOO_LARGE.
-absl::Status CheckMessageBytes(int64_t bytes, int64_t bytes_max);
+// Parses a message without tensors from `bytes`, which it takes out, all but what it does not know.
+// Errors: MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
+absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
+                          google::protobuf::Message& message);
+
+// The bytes of a message, in one slice.
+grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message);
 
 // The bytes of a request and those of its tensors, which are read where they lie.
 class RequestBytes {

@@ -3,9 +3,11 @@
 
 #include <grpcpp/support/byte_buffer.h>
 
+#include <functional>
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace normd {
 
@@ -32,6 +34,27 @@ class MessageHandler {
   // Handles the bytes of one request, which it takes out of `request`, partly on this thread; does
   // not wait for a disk.
   virtual void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) = 0;
+};
+
+// What a client that asked once is told from then on. Thread-safe.
+class MessageSource {
+ public:
+  virtual ~MessageSource() = default;
+
+  // Takes the next message to send; false when there is none now. Does not block.
+  virtual bool Next(grpc::ByteBuffer* message) = 0;
+};
+
+// Work apart from transport for a method with one request and a stream of responses. Thread-safe.
+class SubscriptionHandler {
+ public:
+  virtual ~SubscriptionHandler() = default;
+
+  // Opens what the bytes of `request`, which it takes out, ask for. The source calls `wake`, on any
+  // thread and with no lock that Next takes, whenever it may have a message again; not once it is
+  // destroyed. Before it is first woken it is asked once. Errors end the call.
+  virtual absl::StatusOr<std::unique_ptr<MessageSource>> Open(grpc::ByteBuffer* request,
+                                                              std::function<void()> wake) = 0;
 };
 
 }  // namespace normd

@@ -7,15 +7,14 @@
 #include <grpcpp/support/async_unary_call.h>
 #include <grpcpp/support/byte_buffer.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 
 #include "core/base/limits.h"
 #include "core/base/memory_budget.h"
 #include "server/call_set.h"
-#include "server/completion_queues.h"
 #include "server/message_handler.h"
+#include "server/serving_queue.h"
 
 namespace normd {
 
@@ -32,7 +31,7 @@ struct UnaryMethod {
   std::function<void(grpc::ServerContext*, grpc::ByteBuffer*,
                      grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>*,
                      grpc::ServerCompletionQueue*, void* tag)>
-      request;
+      request = nullptr;
   MessageHandler* handler = nullptr;
   MemoryBudget* memory = nullptr;
 };
@@ -42,11 +41,21 @@ struct StreamMethod {
   std::function<void(grpc::ServerContext*,
                      grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>*,
                      grpc::ServerCompletionQueue*, void* tag)>
-      request;
+      request = nullptr;
   MessageHandler* handler = nullptr;
-  StreamLimits limits;
+  StreamLimits limits = {};
   CallSet* streams = nullptr;
   MemoryBudget* memory = nullptr;
+};
+
+// A method whose calls are one request and a stream of responses.
+struct SubscriptionMethod {
+  std::function<void(grpc::ServerContext*, grpc::ByteBuffer*,
+                     grpc::ServerAsyncWriter<grpc::ByteBuffer>*, grpc::ServerCompletionQueue*,
+                     void* tag)>
+      request = nullptr;
+  SubscriptionHandler* handler = nullptr;
+  CallSet* calls = nullptr;
 };
 
 // Waits on a queue for a call of `method`, serves it and waits for the next at the same time, until
@@ -55,9 +64,11 @@ struct StreamMethod {
 // server's (EndsStream): that ends it after the responses before it. Requests and responses are
 // counted in the memory of their kind of call: without room a unary call is refused
 // (LIMIT_REACHED), and a stream is read only when it has nothing in hand, so that clients that
-// never read their answers keep no other from being served.
-void ServeUnaryCalls(const UnaryMethod& method, CompletionQueues* queues, size_t index);
-void ServeStreams(const StreamMethod& method, CompletionQueues* queues, size_t index);
+// never read their answers keep no other from being served. A subscription is asked for a message
+// when the one before has been sent; what waits meanwhile is for its source to bound.
+void ServeUnaryCalls(const UnaryMethod& method, ServingQueue* queue);
+void ServeStreams(const StreamMethod& method, ServingQueue* queue);
+void ServeSubscriptions(const SubscriptionMethod& method, ServingQueue* queue);
 
 }  // namespace normd
 

@@ -7,9 +7,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/error.h"
-#include "server/completion_queues.h"
 #include "server/grpc_status.h"
 #include "server/message_method.h"
+#include "server/serving_queue.h"
 
 namespace normd {
 namespace {
@@ -17,12 +17,15 @@ namespace {
 // Larger responses are sent at once.
 constexpr int64_t kDeferredBytesMax = 16 * kKiB;
 
+// From here on a request keeps its thread long enough for another to read and write meanwhile.
+constexpr int64_t kLongBytes = 256 * kKiB;
+
 class MessageStream final : public LongCall,
                             public DeferredWork,
                             public std::enable_shared_from_this<MessageStream> {
  public:
-  MessageStream(const StreamMethod& method, CompletionQueues* queues, size_t index)
-      : method_(method), queue_(queues, index), memory_(method.memory, MemoryUse::kStreams) {}
+  MessageStream(const StreamMethod& method, ServingQueue* queue)
+      : method_(method), queue_(queue), memory_(method.memory, MemoryUse::kStreams) {}
 
   void Request() {
     // gRPC's hold, until the stream has finished and nothing of it is on the queue.
@@ -98,7 +101,7 @@ class MessageStream final : public LongCall,
       self_.reset();
       return;
     }
-    ServeStreams(method_, queue_.queues(), queue_.index());
+    ServeStreams(method_, queue_.serving_queue());
     const absl::Status admitted = method_.streams->Add(self_);
     absl::MutexLock lock(&mutex_);
     if (!admitted.ok()) {
@@ -153,6 +156,7 @@ class MessageStream final : public LongCall,
       id = first_id_ + static_cast<int64_t>(slots_.size()) - 1;
       Advance();
     }
+    if (static_cast<int64_t>(request.Length()) >= kLongBytes) queue_.serving_queue()->WakeThread();
     method_.handler->Handle(&request, std::make_shared<Call>(shared_from_this(), id));
   }
 
@@ -255,7 +259,7 @@ class MessageStream final : public LongCall,
 
   // Constant after construction.
   const StreamMethod& method_;
-  const CompletionQueues::User queue_;
+  const ServingQueue::User queue_;
   std::shared_ptr<MessageStream> self_;
   MemberEvent<MessageStream> on_request_{this, &MessageStream::OnRequest};
   MemberEvent<MessageStream> on_read_{this, &MessageStream::OnRead};
@@ -292,8 +296,8 @@ class MessageStream final : public LongCall,
 
 }  // namespace
 
-void ServeStreams(const StreamMethod& method, CompletionQueues* queues, size_t index) {
-  std::make_shared<MessageStream>(method, queues, index)->Request();
+void ServeStreams(const StreamMethod& method, ServingQueue* queue) {
+  std::make_shared<MessageStream>(method, queue)->Request();
 }
 
 }  // namespace normd

@@ -1,17 +1,17 @@
 #include <memory>
 #include <utility>
 
-#include "server/completion_queues.h"
 #include "server/grpc_status.h"
 #include "server/message_method.h"
+#include "server/serving_queue.h"
 
 namespace normd {
 namespace {
 
 class UnaryCall final : public MessageCall, public std::enable_shared_from_this<UnaryCall> {
  public:
-  UnaryCall(const UnaryMethod& method, CompletionQueues* queues, size_t index)
-      : method_(method), queue_(queues, index), memory_(method.memory, MemoryUse::kCalls) {}
+  UnaryCall(const UnaryMethod& method, ServingQueue* queue)
+      : method_(method), queue_(queue), memory_(method.memory, MemoryUse::kCalls) {}
 
   void Request() {
     // gRPC's hold, until the call has finished.
@@ -36,7 +36,7 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
       self_.reset();
       return;
     }
-    ServeUnaryCalls(method_, queue_.queues(), queue_.index());
+    ServeUnaryCalls(method_, queue_.serving_queue());
     if (!memory_.TryResize(static_cast<int64_t>(request_.Length()))) {
       request_.Clear();
       Done(method_.memory->NoRoom(MemoryUse::kCalls), grpc::ByteBuffer());
@@ -48,7 +48,7 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
   void OnFinish(bool /*ok*/) { self_.reset(); }
 
   const UnaryMethod& method_;
-  const CompletionQueues::User queue_;
+  const ServingQueue::User queue_;
   MemoryReservation memory_;
   std::shared_ptr<UnaryCall> self_;
   grpc::ServerContext context_;
@@ -60,8 +60,8 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
 
 }  // namespace
 
-void ServeUnaryCalls(const UnaryMethod& method, CompletionQueues* queues, size_t index) {
-  std::make_shared<UnaryCall>(method, queues, index)->Request();
+void ServeUnaryCalls(const UnaryMethod& method, ServingQueue* queue) {
+  std::make_shared<UnaryCall>(method, queue)->Request();
 }
 
 }  // namespace normd

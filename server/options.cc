@@ -207,8 +207,10 @@ void AddFlags(Parser& parser, ServerOptions& options) {
   parser.Group("Computing");
   parser.AddCount("--compute-threads", options.compute_threads, 1, kComputeThreadsMax,
                   "Threads that share the work on a large batch; by default one a core");
-  parser.AddCount("--completion-queues", options.completion_queues, 1, kCompletionQueuesMax,
-                  "Queues, with a thread each, that serve the data methods; by default one a core");
+  parser.AddCount(
+      "--serving-threads", options.serving_threads, 1, kServingThreadsMax,
+      "Threads that serve calls; all but one rest while there is little to do; by default one "
+      "a core, at least two");
 
   parser.Group("Limits");
   parser.AddBytes("--memory-bytes-max", options.memory_bytes_max, kMemoryBytesMin, kBytesMax,
@@ -253,8 +255,8 @@ int64_t DefaultComputeThreads() {
   return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kComputeThreadsMax);
 }
 
-int64_t DefaultCompletionQueues() {
-  return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kCompletionQueuesMax);
+int64_t DefaultServingThreads() {
+  return std::clamp<int64_t>(std::thread::hardware_concurrency(), 2, kServingThreadsMax);
 }
 
 int64_t StoreMemoryBytes(const ServerOptions& options) {

@@ -11,9 +11,9 @@
 
 namespace normd {
 
-// As many as the machine has cores for this process, within the flags' ranges.
+// As many as the machine has cores for this process, within the flags' ranges; two at least serve.
 int64_t DefaultComputeThreads();
-int64_t DefaultCompletionQueues();
+int64_t DefaultServingThreads();
 
 // Everything a server is told, by flags.
 struct ServerOptions {
@@ -36,7 +36,7 @@ struct ServerOptions {
   int64_t store_reserved_bytes = kDefaultStoreReservedBytes;
 
   int64_t compute_threads = DefaultComputeThreads();
-  int64_t completion_queues = DefaultCompletionQueues();
+  int64_t serving_threads = DefaultServingThreads();
 
   int64_t memory_bytes_max = kDefaultMemoryBytes;
   int64_t message_bytes_max = kDefaultMessageBytes;

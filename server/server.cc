@@ -1,8 +1,6 @@
 #include "server/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -28,11 +26,13 @@
 #include "server/backward_handler.h"
 #include "server/buffer_pool.h"
 #include "server/call_set.h"
-#include "server/completion_queues.h"
 #include "server/data_call.h"
+#include "server/health_service.h"
 #include "server/log.h"
 #include "server/normalization_service.h"
 #include "server/normalize_handler.h"
+#include "server/reflection_service.h"
+#include "server/serving_queue.h"
 #include "server/state_service.h"
 #include "server/train_handler.h"
 #include "server/watch_hub.h"
@@ -42,6 +42,17 @@ namespace {
 
 // How long calls that are no streams get to end once the streams have.
 constexpr absl::Duration kUnaryGrace = absl::Seconds(1);
+
+constexpr const char* kOurServices[] = {"normd.v1.StateService", "normd.v1.NormalizationService"};
+constexpr const char* kStandardServices[] = {"grpc.health.v1.Health",
+                                             "grpc.reflection.v1.ServerReflection",
+                                             "grpc.reflection.v1alpha.ServerReflection"};
+
+std::vector<std::string> AllServices() {
+  std::vector<std::string> services(std::begin(kOurServices), std::end(kOurServices));
+  services.insert(services.end(), std::begin(kStandardServices), std::end(kStandardServices));
+  return services;
+}
 
 // Tells the log, the watchers and the process what the registry does.
 class Observer final : public RegistryObserver {
@@ -162,13 +173,18 @@ class RunningServer final : public Server {
         state_service_({.message_bytes_max = options.message_bytes_max,
                         .page_size_max = options.page_size_max,
                         .watch_pending_states_max = options.watch_pending_states_max},
-                       &registry_, &memory_, clock, &hub_, &watches_) {}
+                       &registry_, &memory_, clock, &hub_, &watches_),
+        standard_memory_(kStandardServicesBytes),
+        standard_calls_(kStandardCallsMax),
+        health_service_({std::begin(kOurServices), std::end(kOurServices)}, &standard_calls_,
+                        &standard_memory_),
+        reflection_handler_(AllServices(), kMessageBytesMin),
+        reflection_service_(&reflection_handler_, &standard_calls_, &standard_memory_),
+        reflection_alpha_service_(&reflection_handler_, &standard_calls_, &standard_memory_) {}
 
   ~RunningServer() override { Drain(); }
 
   absl::Status Listen() {
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
     std::vector<int> ports(options_.listen.size(), 0);
     for (size_t i = 0; i < options_.listen.size(); ++i) {
@@ -178,16 +194,18 @@ class RunningServer final : public Server {
       }
       builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &ports[i]);
     }
-    builder.RegisterService(normalization_service_.service());
-    builder.RegisterService(&state_service_);
+    for (grpc::Service* service :
+         {normalization_service_.service(), state_service_.service(), health_service_.service(),
+          reflection_service_.service(), reflection_alpha_service_.service()}) {
+      builder.RegisterService(service);
+    }
     // Larger ones are answered in place up to here; see kMessageHardFactor.
     builder.SetMaxReceiveMessageSize(
         static_cast<int>(options_.message_bytes_max * kMessageHardFactor));
     builder.SetMaxSendMessageSize(-1);
     // Otherwise a second server would quietly share the port.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    queues_ =
-        std::make_unique<CompletionQueues>(builder, static_cast<int>(options_.completion_queues));
+    queue_ = std::make_unique<ServingQueue>(builder, static_cast<int>(options_.serving_threads));
     server_ = builder.BuildAndStart();
     for (size_t i = 0; i < ports.size(); ++i) {
       // The first that could not be bound; those after it were not tried.
@@ -195,10 +213,12 @@ class RunningServer final : public Server {
       addresses_.push_back(BoundAddress(options_.listen[i], ports[i]));
     }
     if (server_ == nullptr) return absl::FailedPreconditionError("gRPC cannot start its server");
-    normalization_service_.Serve(queues_.get());
-    for (const char* service : kServices) {
-      server_->GetHealthCheckService()->SetServingStatus(service, true);
-    }
+    normalization_service_.Serve(queue_.get());
+    state_service_.Serve(queue_.get());
+    health_service_.Serve(queue_.get());
+    reflection_service_.Serve(queue_.get());
+    reflection_alpha_service_.Serve(queue_.get());
+    queue_->Start();
     return WritePortFile();
   }
 
@@ -209,7 +229,7 @@ class RunningServer final : public Server {
     if (drained_) return;
     drained_ = true;
     if (server_ != nullptr) {
-      server_->GetHealthCheckService()->Shutdown();
+      health_service_.StopServing();
       streams_.Drain();
       watches_.Drain();
       const absl::Time deadline = absl::Now() + options_.drain_timeout;
@@ -220,15 +240,13 @@ class RunningServer final : public Server {
     // Before the server's end, which waits for every call: a store that takes no writes would keep
     // it from ending.
     registry_.Shutdown(kUnaryGrace);
+    standard_calls_.Drain();
     if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kUnaryGrace));
-    queues_.reset();
+    queue_.reset();
     if (port_file_written_) std::remove(options_.port_file.c_str());
   }
 
  private:
-  static constexpr const char* kServices[] = {"normd.v1.StateService",
-                                              "normd.v1.NormalizationService"};
-
   absl::Status WritePortFile() {
     if (options_.port_file.empty()) return absl::OkStatus();
     // Renamed when whole, so that a reader never sees half of it.
@@ -266,7 +284,13 @@ class RunningServer final : public Server {
   ApplyGradientsHandler apply_gradients_;
   NormalizationService normalization_service_;
   StateService state_service_;
-  std::unique_ptr<CompletionQueues> queues_;
+  MemoryBudget standard_memory_;
+  CallSet standard_calls_;
+  HealthService health_service_;
+  ReflectionHandler reflection_handler_;
+  ReflectionService<AsyncReflectionService> reflection_service_;
+  ReflectionService<AsyncReflectionAlphaService> reflection_alpha_service_;
+  std::unique_ptr<ServingQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
 
   absl::Mutex drain_mutex_;

@@ -1,10 +1,10 @@
 #ifndef NORMD_SERVER_STATE_SERVICE_H_
 #define NORMD_SERVER_STATE_SERVICE_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
@@ -14,12 +14,28 @@
 #include "normd/v1/state_service.grpc.pb.h"
 #include "server/call_set.h"
 #include "server/control_call.h"
+#include "server/message_service.h"
+#include "server/watch_handler.h"
 #include "server/watch_hub.h"
 
 namespace normd {
 
+// The generated service of the control methods, each on raw bytes.
+using AsyncStateService = v1::StateService::WithRawMethod_CreateState<
+    v1::StateService::WithRawMethod_GetState<v1::StateService::WithRawMethod_ListStates<
+        v1::StateService::WithRawMethod_UpdateState<v1::StateService::WithRawMethod_DeleteState<
+            v1::StateService::WithRawMethod_SetParameters<
+                v1::StateService::WithRawMethod_ResetRunningStats<
+                    v1::StateService::WithRawMethod_FreezeState<
+                        v1::StateService::WithRawMethod_UnfreezeState<
+                            v1::StateService::WithRawMethod_BeginCalibration<
+                                v1::StateService::WithRawMethod_CommitCalibration<
+                                    v1::StateService::WithRawMethod_AbortCalibration<
+                                        v1::StateService::WithRawMethod_WatchStates<
+                                            v1::StateService::Service>>>>>>>>>>>>>;
+
 // The control methods.
-class StateService final : public v1::StateService::CallbackService {
+class StateService final : public MessageService<AsyncStateService> {
  public:
   struct Options {
     int64_t message_bytes_max = kDefaultMessageBytes;
@@ -29,74 +45,45 @@ class StateService final : public v1::StateService::CallbackService {
 
   // Everything passed in outlives the service.
   StateService(const Options& options, StateRegistry* registry, MemoryBudget* memory,
-               const Clock* clock, WatchHub* hub, CallSet* watches)
-      : options_(options),
-        registry_(registry),
-        memory_(memory),
-        clock_(clock),
-        hub_(hub),
-        watches_(watches) {}
-
-  grpc::ServerUnaryReactor* CreateState(grpc::CallbackServerContext* context,
-                                        const v1::CreateStateRequest* request,
-                                        v1::State* response) override;
-  grpc::ServerUnaryReactor* GetState(grpc::CallbackServerContext* context,
-                                     const v1::GetStateRequest* request,
-                                     v1::State* response) override;
-  grpc::ServerUnaryReactor* ListStates(grpc::CallbackServerContext* context,
-                                       const v1::ListStatesRequest* request,
-                                       v1::ListStatesResponse* response) override;
-  grpc::ServerUnaryReactor* UpdateState(grpc::CallbackServerContext* context,
-                                        const v1::UpdateStateRequest* request,
-                                        v1::State* response) override;
-  grpc::ServerUnaryReactor* DeleteState(grpc::CallbackServerContext* context,
-                                        const v1::DeleteStateRequest* request,
-                                        google::protobuf::Empty* response) override;
-  grpc::ServerUnaryReactor* SetParameters(grpc::CallbackServerContext* context,
-                                          const v1::SetParametersRequest* request,
-                                          v1::State* response) override;
-  grpc::ServerUnaryReactor* ResetRunningStats(grpc::CallbackServerContext* context,
-                                              const v1::ResetRunningStatsRequest* request,
-                                              v1::State* response) override;
-  grpc::ServerUnaryReactor* FreezeState(grpc::CallbackServerContext* context,
-                                        const v1::FreezeStateRequest* request,
-                                        v1::State* response) override;
-  grpc::ServerUnaryReactor* UnfreezeState(grpc::CallbackServerContext* context,
-                                          const v1::UnfreezeStateRequest* request,
-                                          v1::State* response) override;
-  grpc::ServerUnaryReactor* BeginCalibration(grpc::CallbackServerContext* context,
-                                             const v1::BeginCalibrationRequest* request,
-                                             v1::State* response) override;
-  grpc::ServerUnaryReactor* CommitCalibration(grpc::CallbackServerContext* context,
-                                              const v1::CommitCalibrationRequest* request,
-                                              v1::State* response) override;
-  grpc::ServerUnaryReactor* AbortCalibration(grpc::CallbackServerContext* context,
-                                             const v1::AbortCalibrationRequest* request,
-                                             v1::State* response) override;
-  grpc::ServerWriteReactor<v1::WatchStatesResponse>* WatchStates(
-      grpc::CallbackServerContext* context, const v1::WatchStatesRequest* request) override;
+               const Clock* clock, WatchHub* hub, CallSet* watches);
 
  private:
   // Edits a draft, or refuses to and leaves it alone; see StateChange::Apply.
   using Edit = absl::AnyInvocable<absl::Status(StateDraft&, absl::Time)>;
+  // A call with a request that was parsed.
+  template <typename Request>
+  using Call = std::shared_ptr<ControlRequest<Request>>;
+  template <typename Request>
+  class Handler;
 
-  // The server's end of a call with `request`, owned by gRPC.
-  ControlCall* NewCall(const google::protobuf::Message& request) const;
+  // Makes `method` the work behind the method that AsyncStateService takes by `request`.
+  template <typename RequestMethod, typename Request>
+  void AddControl(RequestMethod request, void (StateService::*method)(const Call<Request>&));
 
-  // Makes `edit` of the state `name` for `request` and answers with the state, or with nothing when
-  // `response` is null.
-  grpc::ServerUnaryReactor* Change(const google::protobuf::Message& request,
-                                   const std::string& name, Edit edit, v1::State* response);
-  // The same for a call that was admitted.
-  grpc::ServerUnaryReactor* Change(ControlCall* call, const std::string& name, Edit edit,
-                                   v1::State* response);
+  void CreateState(const Call<v1::CreateStateRequest>& call);
+  void GetState(const Call<v1::GetStateRequest>& call);
+  void ListStates(const Call<v1::ListStatesRequest>& call);
+  void UpdateState(const Call<v1::UpdateStateRequest>& call);
+  void DeleteState(const Call<v1::DeleteStateRequest>& call);
+  void SetParameters(const Call<v1::SetParametersRequest>& call);
+  void ResetRunningStats(const Call<v1::ResetRunningStatsRequest>& call);
+  void FreezeState(const Call<v1::FreezeStateRequest>& call);
+  void UnfreezeState(const Call<v1::UnfreezeStateRequest>& call);
+  void BeginCalibration(const Call<v1::BeginCalibrationRequest>& call);
+  void CommitCalibration(const Call<v1::CommitCalibrationRequest>& call);
+  void AbortCalibration(const Call<v1::AbortCalibrationRequest>& call);
+
+  // Makes `edit` of the state `name` and answers `call` with what is published then: the state, or
+  // Empty when the edit deletes it (`deletes`).
+  void Change(std::shared_ptr<ControlCall> call, const std::string& name, Edit edit,
+              bool deletes = false);
 
   const Options options_;
   StateRegistry* const registry_;
   MemoryBudget* const memory_;
   const Clock* const clock_;
-  WatchHub* const hub_;
-  CallSet* const watches_;
+  WatchHandler watch_handler_;
+  std::vector<std::unique_ptr<MessageHandler>> handlers_;
 };
 
 }  // namespace normd

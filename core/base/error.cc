@@ -81,6 +81,7 @@ constexpr ReasonInfo kTable[] = {
     {Reason::kCalibrationMismatch, "CALIBRATION_MISMATCH", absl::StatusCode::kFailedPrecondition},
     {Reason::kRunningStatsOutOfRange, "RUNNING_STATS_OUT_OF_RANGE",
      absl::StatusCode::kInvalidArgument},
+    {Reason::kServiceNotFound, "SERVICE_NOT_FOUND", absl::StatusCode::kNotFound},
 };
 
 static_assert(

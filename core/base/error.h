@@ -79,6 +79,7 @@ enum class Reason {
   kMomentsNotPossible = 62,
   kCalibrationMismatch = 63,
   kRunningStatsOutOfRange = 64,
+  kServiceNotFound = 65,
 };
 
 // One row of the table that maps reasons to names and codes.

@@ -71,9 +71,9 @@ inline constexpr int64_t kCacheBytesMin = kMiB;
 inline constexpr int64_t kDefaultLoaderThreads = 4;
 inline constexpr int64_t kLoaderThreadsMax = 64;
 
-// The threads that share the work on a large batch, and those that serve the data methods.
+// The threads that share the work on a large batch, and those that serve calls.
 inline constexpr int64_t kComputeThreadsMax = 256;
-inline constexpr int64_t kCompletionQueuesMax = 256;
+inline constexpr int64_t kServingThreadsMax = 256;
 
 // Memory. What the store does not take of it is dealt out in parts. A use never has another's part:
 // the cache alone takes what others leave, and gives it back when they come for it.
@@ -97,6 +97,11 @@ inline constexpr int64_t kPageSizeMax = 1000;
 inline constexpr int64_t kPageBytesMax = 16 * kMiB;
 inline constexpr int64_t kDefaultWatchers = 1024;
 inline constexpr int64_t kDefaultWatchPendingStates = 4096;
+
+// Health and reflection: apart from the others, so that a server without room still tells that it
+// lives. Part of what the cache leaves empty.
+inline constexpr int64_t kStandardServicesBytes = kMiB;
+inline constexpr int64_t kStandardCallsMax = 1024;
 
 // Draining.
 inline constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(20);
@@ -122,6 +127,7 @@ static_assert(kCopiesOfADraft * kDefaultDirtyBytes <=
                    kDefaultStoreCacheBytes) /
                       kMemoryParts * kWritesMemoryParts,
               "by default the write queue has its own limit");
+static_assert(kStandardServicesBytes <= kMemoryBytesMin / kMemoryParts * kSpareMemoryParts);
 static_assert(kDefaultPageSize <= kPageSizeMax);
 
 }  // namespace normd

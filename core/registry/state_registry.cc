@@ -133,4 +133,8 @@ absl::Status StateNotFound(absl::string_view name) {
                    {{"name", name}});
 }
 
+absl::Status OfState(const absl::Status& status, absl::string_view name) {
+  return Prefixed(status, absl::StrCat("state '", name, "': "));
+}
+
 }  // namespace normd

@@ -115,6 +115,9 @@ class StateRegistry {
 // The error for a name that has no state: STATE_NOT_FOUND.
 absl::Status StateNotFound(absl::string_view name);
 
+// `status` with the name of the state that it is about before its message.
+absl::Status OfState(const absl::Status& status, absl::string_view name);
+
 }  // namespace normd
 
 #endif  // NORMD_CORE_REGISTRY_STATE_REGISTRY_H_

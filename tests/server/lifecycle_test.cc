@@ -1,4 +1,4 @@
-// A server's life: its addresses, the standard services beside ours, and its end.
+// A server's life: its addresses and its end.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,10 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/clock.h"
-#include "tests/server/raw_stream.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/wire_error.h"
-#include "tests/testing/health_watch.h"
 #include "tests/testing/server_process.h"
 
 namespace normd::testing {
@@ -24,8 +22,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-constexpr const char* kServices[] = {"", "normd.v1.StateService", "normd.v1.NormalizationService"};
 
 void NeverFatal(const absl::Status& status) { FAIL() << status; }
 
@@ -129,42 +125,6 @@ TEST_F(LifecycleTest, APortFileThatCannotBeWrittenIsAnErrorThatNamesIt) {
   const auto server = TryStart({"127.0.0.1:0"}, folder() + "/no/such/folder/ports");
   ASSERT_FALSE(server.ok());
   EXPECT_THAT(std::string(server.status().message()), HasSubstr("/no/such/folder/ports"));
-}
-
-TEST_F(LifecycleTest, HealthOfEachServiceIsServingUntilTheDrain) {
-  StartServer(InMemory());
-  std::vector<std::unique_ptr<HealthWatch>> watches;
-  for (const char* service : kServices) {
-    watches.push_back(std::make_unique<HealthWatch>(address(), service));
-    EXPECT_EQ(watches.back()->Next(), HealthStatus::kServing) << service;
-  }
-  HealthWatch unknown(address(), "normd.v1.NoSuchService");
-  EXPECT_EQ(unknown.Next(), HealthStatus::kServiceUnknown);
-  std::thread drain([this] { server_->Drain(); });
-  for (const auto& watch : watches) EXPECT_EQ(watch->Next(), HealthStatus::kNotServing);
-  drain.join();
-}
-
-TEST_F(LifecycleTest, ReflectionListsOurServicesAndTheirDescriptors) {
-  StartServer(InMemory());
-  RawStream stream(channel_, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
-  // ServerReflectionRequest: string list_services = 7; string file_containing_symbol = 4.
-  ASSERT_TRUE(stream.Write(std::string("\x3a\x01*", 3)));
-  const auto services = stream.ReadBytes();
-  ASSERT_TRUE(services.has_value());
-  for (const char* service :
-       {"normd.v1.StateService", "normd.v1.NormalizationService", "grpc.health.v1.Health"}) {
-    EXPECT_THAT(*services, HasSubstr(service));
-  }
-  const std::string symbol = "normd.v1.NormalizationService";
-  ASSERT_TRUE(
-      stream.Write(absl::StrCat("\x22", std::string(1, static_cast<char>(symbol.size())), symbol)));
-  const auto file = stream.ReadBytes();
-  ASSERT_TRUE(file.has_value());
-  EXPECT_THAT(*file, HasSubstr("normd/v1/normalization_service.proto"));
-  EXPECT_THAT(*file, HasSubstr("StreamTrain"));
-  EXPECT_TRUE(stream.WritesDone());
-  stream.Finish();
 }
 
 TEST_F(LifecycleTest, ADrainedServerTakesNoMoreCallsAndDrainsOnce) {

@@ -1,9 +1,9 @@
 // Bytes that are no message, and messages that are too large.
 #include <gmock/gmock.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -101,28 +101,31 @@ TEST_F(MessageTest, BytesThatAreNoMessageAreRefusedByEveryMethod) {
   EXPECT_EQ(MustGet("m").revision(), 1);
 }
 
-TEST_F(MessageTest, MalformedBytesOfAControlMethodEndNothingButTheCall) {
+TEST_F(MessageTest, BytesThatAreNoMessageAreRefusedByEveryControlMethod) {
   MustCreate("m", 1);
-  grpc::GenericStub stub(channel_);
-  for (const char* method :
-       {"CreateState", "GetState", "ListStates", "UpdateState", "DeleteState", "SetParameters",
-        "ResetRunningStats", "FreezeState", "UnfreezeState", "BeginCalibration",
-        "CommitCalibration", "AbortCalibration", "WatchStates"}) {
+  const std::map<std::string, std::string> request_of = {
+      {"WatchStates", "WatchStatesRequest"},
+      {"CreateState", "CreateStateRequest"},
+      {"GetState", "GetStateRequest"},
+      {"ListStates", "ListStatesRequest"},
+      {"UpdateState", "UpdateStateRequest"},
+      {"DeleteState", "DeleteStateRequest"},
+      {"SetParameters", "SetParametersRequest"},
+      {"ResetRunningStats", "ResetRunningStatsRequest"},
+      {"FreezeState", "FreezeStateRequest"},
+      {"UnfreezeState", "UnfreezeStateRequest"},
+      {"BeginCalibration", "BeginCalibrationRequest"},
+      {"CommitCalibration", "CommitCalibrationRequest"},
+      {"AbortCalibration", "AbortCalibrationRequest"}};
+  for (const auto& [method, request] : request_of) {
     SCOPED_TRACE(method);
-    grpc::CompletionQueue queue;
-    TestContext context;
-    const grpc::Slice slice(std::string("\x0a\x02\xc3\x28", 4));
-    const grpc::ByteBuffer request(&slice, 1);
-    const auto call = stub.PrepareUnaryCall(
-        &context, absl::StrCat("/normd.v1.StateService/", method), request, &queue);
-    call->StartCall();
-    grpc::ByteBuffer response;
-    grpc::Status status;
-    call->Finish(&response, &status, nullptr);
-    void* tag = nullptr;
-    bool ok = false;
-    ASSERT_TRUE(queue.Next(&tag, &ok));
-    EXPECT_FALSE(status.ok());
+    RawStream call(channel_, absl::StrCat("/normd.v1.StateService/", method));
+    ASSERT_TRUE(call.Write(std::string("\x0a\x02\xc3\x28", 4)));
+    call.WritesDone();
+    const WireError error = ErrorOf(call.Finish());
+    EXPECT_EQ(error.code, grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(error.reason, "MESSAGE_MALFORMED") << error;
+    EXPECT_THAT(error.message, HasSubstr("normd.v1." + request));
   }
   EXPECT_EQ(MustGet("m").revision(), 1);
 }

@@ -8,7 +8,7 @@
 namespace normd::testing {
 namespace {
 
-// Debian ships no health.proto; both messages have one field.
+// By hand, so that our health.proto is held against the protocol; both messages have one field.
 // HealthCheckRequest: string service = 1.
 grpc::ByteBuffer EncodeRequest(const std::string& service) {
   std::string bytes = {0x0A, static_cast<char>(service.size())};

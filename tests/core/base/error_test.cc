@@ -44,6 +44,7 @@ TEST(ErrorTableTest, RowIsFoundByItsReason) {
 TEST(ErrorTableTest, CodesAreThoseOfTheContract) {
   const std::map<Reason, absl::StatusCode> codes = {
       {Reason::kStateNotFound, absl::StatusCode::kNotFound},
+      {Reason::kServiceNotFound, absl::StatusCode::kNotFound},
       {Reason::kStateAlreadyExists, absl::StatusCode::kAlreadyExists},
       {Reason::kStateFrozen, absl::StatusCode::kFailedPrecondition},
       {Reason::kEtagMismatch, absl::StatusCode::kAborted},
