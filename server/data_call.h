@@ -105,7 +105,7 @@ class DataCall {
   }
 
   // Makes the field `number` of the response a tensor like `view`, which came with `head`, and
-  // returns its bytes to be filled, aligned to a cache line.
+  // returns its bytes to be filled.
   char* MakeResponseTensor(int number, const TensorView& view, const v1::Tensor& head) {
     return response_tensor_.Begin(number, head, view.data().size(), *context_.buffers);
   }
@@ -202,11 +202,12 @@ absl::Status ComputeCall(const absl::StatusOr<StateHandle>& handle, Call& call) 
 // Computes, and then submits or answers.
 template <typename Call>
 void RunDataCall(StateRegistry* registry, const absl::StatusOr<StateHandle>& handle,
-                 std::unique_ptr<Call> call) {
+                 std::unique_ptr<Call> call, MessageCall& transport) {
   const absl::Status status = ComputeCall(handle, *call);
   if constexpr (std::derived_from<Call, StateChange>) {
     if (status.ok() && call->changes_state()) {
       registry->Submit(*handle, std::move(call));
+      transport.Accepted();
       return;
     }
   }
@@ -220,16 +221,19 @@ void HandleDataCall(const DataContext& context, grpc::ByteBuffer* request,
   auto call = std::make_unique<Call>(context, request, transport);
   if (absl::Status status = call->Parse(); !status.ok()) {
     call->Answer(status);
-    transport->Accepted();
+    return;
+  }
+  StateRegistry* const registry = context.registry;
+  if (std::optional<StateHandle> handle = registry->TryAcquire(call->state_name());
+      handle.has_value()) {
+    RunDataCall(registry, *std::move(handle), std::move(call), *transport);
     return;
   }
   const std::string& name = call->state_name();
-  context.registry->Acquire(
-      name, [registry = context.registry, call = std::move(call),
-             transport = std::move(transport)](const absl::StatusOr<StateHandle>& handle) mutable {
-        RunDataCall(registry, handle, std::move(call));
-        transport->Accepted();
-      });
+  registry->Acquire(name, [registry, call = std::move(call), transport = std::move(transport)](
+                              const absl::StatusOr<StateHandle>& handle) mutable {
+    RunDataCall(registry, handle, std::move(call), *transport);
+  });
 }
 
 }  // namespace normd

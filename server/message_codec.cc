@@ -3,6 +3,7 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -21,7 +22,15 @@ using wire::WriteFieldHead;
 // Holds any response that has a tensor and no moments.
 constexpr size_t kHeadRoom = 256;
 
+// Up to here memory of gRPC's own costs less than a pool's. Its alignment is malloc's.
+constexpr size_t kSmallBytes = 8192;
+
 constexpr size_t kTensorAlignment = 8;  // of the largest dtype
+
+constexpr size_t kUnknownBytesKept = 1024;
+
+// Holds what is not tensor data of most messages.
+constexpr size_t kRestBytes = 256;
 
 constexpr uint32_t kDataTag = LengthDelimitedTag(v1::Tensor::kDataFieldNumber);
 
@@ -56,6 +65,12 @@ absl::Status Malformed(const google::protobuf::Message& message) {
                    {{"expected", message.GetTypeName()}});
 }
 
+// Lets go of the fields of `message`, which has `bytes` bytes, that it does not know: they may take
+// many times their bytes. A few do not matter, and to look for them costs more than to parse.
+void DiscardUnknownFields(size_t bytes, google::protobuf::Message& message) {
+  if (bytes > kUnknownBytesKept) message.DiscardUnknownFields();
+}
+
 }  // namespace
 
 absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
@@ -65,8 +80,7 @@ absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
   NORMD_RETURN_IF_ERROR(CheckMessageBytes(taken, bytes_max));
   grpc::ProtoBufferReader reader(&taken);
   if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) return Malformed(message);
-  // Neither kept nor sent back: they may take many times their bytes.
-  message.DiscardUnknownFields();
+  DiscardUnknownFields(taken.Length(), message);
   return absl::OkStatus();
 }
 
@@ -79,56 +93,65 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message) 
 absl::Status RequestBytes::Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
                                  google::protobuf::Message& message) {
   NORMD_RETURN_IF_ERROR(CheckMessageBytes(bytes_, bytes_max));
-  absl::InlinedVector<wire::Pieces, 2> data(fields.size());
+  pieces_.resize(fields.size());
+  gathered_.resize(fields.size());
   std::string rest;
-  if (!wire::SplitMessage(PiecesOf(bytes_), fields, rest, absl::MakeSpan(data)) ||
+  rest.reserve(kRestBytes);
+  if (!wire::SplitMessage(PiecesOf(bytes_), fields, rest, absl::MakeSpan(pieces_)) ||
       !message.ParseFromString(rest)) {
     return Malformed(message);
   }
-  // As in ParseMessage.
-  message.DiscardUnknownFields();
-  tensors_.resize(fields.size());
-  for (size_t i = 0; i < data.size(); ++i) tensors_[i].pieces = std::move(data[i]);
+  DiscardUnknownFields(rest.size(), message);
   return absl::OkStatus();
 }
 
 absl::string_view RequestBytes::TensorData(size_t index, BufferPool& pool) {
-  Tensor& tensor = tensors_[index];
-  if (tensor.pieces.empty()) return {};
-  if (tensor.pieces.size() == 1 && IsAligned(tensor.pieces.front().data())) {
-    return tensor.pieces.front();
-  }
+  const wire::Pieces& pieces = pieces_[index];
+  if (pieces.empty()) return {};
+  if (pieces.size() == 1 && IsAligned(pieces.front().data())) return pieces.front();
   const size_t size = TensorBytes(index);
-  tensor.gathered = pool.Take(size);
-  char* to = tensor.gathered.data();
-  for (const absl::string_view piece : tensor.pieces) {
+  gathered_[index] = pool.Take(size);
+  char* to = gathered_[index].data();
+  for (const absl::string_view piece : pieces) {
     std::memcpy(to, piece.data(), piece.size());
     to += piece.size();
   }
-  return {tensor.gathered.data(), size};
+  return {gathered_[index].data(), size};
 }
 
 size_t RequestBytes::TensorBytes(size_t index) const {
   size_t size = 0;
-  for (const absl::string_view piece : tensors_[index].pieces) size += piece.size();
+  for (const absl::string_view piece : pieces_[index]) size += piece.size();
   return size;
 }
 
 void RequestBytes::Clear() {
-  tensors_.clear();
+  pieces_.clear();
+  gathered_.clear();
   bytes_.Clear();
 }
 
 char* ResponseTensor::Begin(int number, const v1::Tensor& like, size_t size, BufferPool& pool) {
   number_ = number;
   like_ = &like;
+  if (!like.GetReflection()->GetUnknownFields(like).empty()) {
+    known_ = std::make_unique<v1::Tensor>(like);
+    known_->DiscardUnknownFields();
+    like_ = known_.get();
+  }
   size_ = size;
-  buffer_ = pool.Take(kHeadRoom + size);
-  return buffer_.data() + kHeadRoom;
+  if (size <= kSmallBytes) {
+    small_ = grpc::Slice(kHeadRoom + size);
+    memory_ = reinterpret_cast<char*>(const_cast<uint8_t*>(small_.begin()));
+  } else {
+    large_ = pool.Take(kHeadRoom + size);
+    memory_ = large_.data();
+  }
+  return memory_ + kHeadRoom;
 }
 
 grpc::ByteBuffer ResponseTensor::Serialize(const google::protobuf::MessageLite& response) {
-  if (buffer_.data() == nullptr) return SerializeMessage(response);
+  if (memory_ == nullptr) return SerializeMessage(response);
   const size_t response_size = response.ByteSizeLong();
   const uint32_t tag = LengthDelimitedTag(number_);
   // REQUIRED of a request that was parsed: like_ has no data of its own.
@@ -143,14 +166,19 @@ grpc::ByteBuffer ResponseTensor::Serialize(const google::protobuf::MessageLite& 
   };
   if (head_size <= kHeadRoom) {
     const size_t begin = kHeadRoom - head_size;
-    write_head(reinterpret_cast<uint8_t*>(buffer_.data()) + begin);
-    const grpc::Slice slice = std::move(buffer_).ToSlice(begin, head_size + size_);
+    write_head(reinterpret_cast<uint8_t*>(memory_) + begin);
+    const grpc::Slice slice = TakeSlice(begin, head_size + size_);
     return grpc::ByteBuffer(&slice, 1);
   }
   grpc::Slice slices[] = {grpc::Slice(head_size), grpc::Slice()};
   write_head(const_cast<uint8_t*>(slices[0].begin()));
-  slices[1] = std::move(buffer_).ToSlice(kHeadRoom, size_);
+  slices[1] = TakeSlice(kHeadRoom, size_);
   return grpc::ByteBuffer(slices, 2);
+}
+
+grpc::Slice ResponseTensor::TakeSlice(size_t offset, size_t size) {
+  return size_ <= kSmallBytes ? small_.sub(offset, offset + size)
+                              : std::move(large_).ToSlice(offset, size);
 }
 
 }  // namespace normd

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
@@ -19,7 +20,8 @@
 
 namespace normd {
 
-// Parses a message without tensors from `bytes`, which it takes out, all but what it does not know.
+// Parses a message without tensors from `bytes`, which it takes out; of what it does not know at
+// most a few bytes.
 // Errors: MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
 absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
                           google::protobuf::Message& message);
@@ -36,9 +38,9 @@ class RequestBytes {
   RequestBytes(const RequestBytes&) = delete;
   RequestBytes& operator=(const RequestBytes&) = delete;
 
-  // Parses into `message` all but Tensor.data of `fields` and what it does not know. Called once,
-  // first. Errors:
-  // MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
+  // Parses into `message` all but Tensor.data of `fields`; of what it does not know at most a few
+  // bytes. Called once, first. Errors: MESSAGE_TOO_LARGE (more than `bytes_max`),
+  // MESSAGE_MALFORMED.
   absl::Status Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
                      google::protobuf::Message& message);
 
@@ -48,7 +50,7 @@ class RequestBytes {
   absl::string_view TensorData(size_t index, BufferPool& pool);
 
   // The same bytes as they lie in the message.
-  const wire::Pieces& TensorPieces(size_t index) const { return tensors_[index].pieces; }
+  const wire::Pieces& TensorPieces(size_t index) const { return pieces_[index]; }
   // How many they are.
   size_t TensorBytes(size_t index) const;
 
@@ -56,33 +58,38 @@ class RequestBytes {
   void Clear();
 
  private:
-  struct Tensor {
-    wire::Pieces pieces;
-    Buffer gathered;
-  };
-
   grpc::ByteBuffer bytes_;
-  absl::InlinedVector<Tensor, 2> tensors_;
+  // One of each field.
+  absl::InlinedVector<wire::Pieces, 2> pieces_;
+  absl::InlinedVector<Buffer, 2> gathered_;
 };
 
 // The one tensor of a response that is computed straight into the bytes that are sent.
 class ResponseTensor {
  public:
   // Makes it the field `number` of the response, in dtype, shape and layout of `like`, which must
-  // outlive it, and returns its `size` bytes to be filled, aligned to a cache line.
+  // outlive it, and returns its `size` bytes to be filled, aligned to every dtype and, from 8 KiB
+  // on, to a cache line.
   char* Begin(int number, const v1::Tensor& like, size_t size, BufferPool& pool);
 
   // Takes it out of the response.
-  void Clear() { buffer_ = Buffer(); }
+  void Clear() { memory_ = nullptr; }
 
   // The bytes of `response` with this tensor, if there is one, behind the other fields. Called
   // once, last.
   grpc::ByteBuffer Serialize(const google::protobuf::MessageLite& response);
 
  private:
-  Buffer buffer_;  // the room for what stands before the data, and the data
+  // So many bytes of the memory, which is given away.
+  grpc::Slice TakeSlice(size_t offset, size_t size);
+
+  // The room for what stands before the data, and the data, in one of the two.
+  grpc::Slice small_;
+  Buffer large_;
+  char* memory_ = nullptr;
   int number_ = 0;
   const v1::Tensor* like_ = nullptr;
+  std::unique_ptr<v1::Tensor> known_;  // what like_ is of a tensor with fields that are not known
   size_t size_ = 0;
 };
 

@@ -17,7 +17,7 @@ class MessageCall {
   virtual ~MessageCall() = default;
 
   // The request has its place in the order of its state: the next message of the same stream may be
-  // handled. Called once, before or after Done.
+  // handled. Done says so too; called at most once, when Done is to come later.
   virtual void Accepted() = 0;
 
   // Answers. `response` is the message to send; when `status` is not OK it tells of it in-band, for

@@ -46,6 +46,8 @@ class MessageStream final : public LongCall,
   }
 
  private:
+  static constexpr int64_t kNone = -1;  // no message has this id
+
   // A request in hand: its response once it is there, in the order of the requests.
   struct Slot {
     bool ready = false;
@@ -58,7 +60,7 @@ class MessageStream final : public LongCall,
    public:
     Call(std::shared_ptr<MessageStream> stream, int64_t id) : stream_(std::move(stream)), id_(id) {}
 
-    void Accepted() override { stream_->OnAccepted(); }
+    void Accepted() override { stream_->OnAccepted(id_); }
     void Done(const absl::Status& status, grpc::ByteBuffer response) override {
       stream_->OnAnswer(id_, status, response);
     }
@@ -112,7 +114,8 @@ class MessageStream final : public LongCall,
   }
 
   void OnRead(bool ok) {
-    bool handles = false;
+    grpc::ByteBuffer request;
+    int64_t id = kNone;
     {
       Event event(this);
       reading_ = false;
@@ -123,56 +126,62 @@ class MessageStream final : public LongCall,
         Count(slot, read_buffer_);
         next_.Swap(&read_buffer_);
         has_next_ = true;
-        handles = accepted_;
+        if (accepted_) id = TakeNext(request);
       }
-      if (!handles) Advance();
+      Advance();
     }
-    if (handles) HandleNext();
+    if (id != kNone) Handle(request, id);
   }
 
   // The message before the next one has its place.
   void OnTurn(bool /*ok*/) {
-    bool handles = false;
+    grpc::ByteBuffer request;
+    int64_t id = kNone;
     {
       Event event(this);
       awaits_turn_ = false;
-      handles = !ending_ && !finished_;
-      if (!handles) Advance();
-    }
-    if (handles) HandleNext();
-  }
-
-  // Hands the next message to the handler, while the one after it is read.
-  void HandleNext() {
-    int64_t id = 0;
-    grpc::ByteBuffer request;
-    {
-      absl::MutexLock lock(&mutex_);
       // An answer to an earlier message may have ended the stream meanwhile.
-      if (ending_ || finished_) return;
-      request.Swap(&next_);
-      has_next_ = false;
-      accepted_ = false;
-      id = first_id_ + static_cast<int64_t>(slots_.size()) - 1;
+      if (!ending_ && !finished_) id = TakeNext(request);
       Advance();
     }
+    if (id != kNone) Handle(request, id);
+  }
+
+  // The next message, which is to be handled now, and its id.
+  int64_t TakeNext(grpc::ByteBuffer& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    request.Swap(&next_);
+    has_next_ = false;
+    accepted_ = false;
+    handled_id_ = first_id_ + static_cast<int64_t>(slots_.size()) - 1;
+    return handled_id_;
+  }
+
+  // Hands a message to the handler, while the one after it is read.
+  void Handle(grpc::ByteBuffer& request, int64_t id) {
     if (static_cast<int64_t>(request.Length()) >= kLongBytes) queue_.serving_queue()->WakeThread();
     method_.handler->Handle(&request, std::make_shared<Call>(shared_from_this(), id));
   }
 
-  void OnAccepted() {
+  void OnAccepted(int64_t id) {
     absl::MutexLock lock(&mutex_);
+    Accept(id);
+    Advance();
+  }
+
+  // The message `id` has its place, if it had not before.
+  void Accept(int64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (accepted_ || id != handled_id_) return;
     accepted_ = true;
     if (has_next_ && !finished_) {
       // Handled on the queue's thread: this one may be a loader's.
       awaits_turn_ = true;
       turn_.Set(queue_.queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &on_turn_);
     }
-    Advance();
   }
 
   void OnAnswer(int64_t id, const absl::Status& status, grpc::ByteBuffer& response) {
     absl::MutexLock lock(&mutex_);
+    Accept(id);
     if (finished_) return;
     Slot& slot = slots_[static_cast<size_t>(id - first_id_)];
     slot.ready = true;
@@ -275,11 +284,12 @@ class MessageStream final : public LongCall,
   grpc::ByteBuffer read_buffer_;  // gRPC's while reading_
   grpc::ByteBuffer next_ ABSL_GUARDED_BY(mutex_);
   std::deque<Slot> slots_ ABSL_GUARDED_BY(mutex_);
-  int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;      // of slots_.front()
-  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;         // of all slots
-  MemoryReservation memory_ ABSL_GUARDED_BY(mutex_);  // as bytes_
-  bool has_next_ ABSL_GUARDED_BY(mutex_) = false;     // next_ belongs to slots_.back()
-  bool accepted_ ABSL_GUARDED_BY(mutex_) = true;      // the last one handled has its place
+  int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;        // of slots_.front()
+  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;           // of all slots
+  MemoryReservation memory_ ABSL_GUARDED_BY(mutex_);    // as bytes_
+  bool has_next_ ABSL_GUARDED_BY(mutex_) = false;       // next_ belongs to slots_.back()
+  bool accepted_ ABSL_GUARDED_BY(mutex_) = true;        // the last one handled has its place
+  int64_t handled_id_ ABSL_GUARDED_BY(mutex_) = kNone;  // of that one
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // An answer ends the stream. No message behind it may be handled: were it applied, the producer's

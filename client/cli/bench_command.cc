@@ -22,7 +22,7 @@
 #include "client/cli/progress_bar.h"
 #include "client/cli/status_macros.h"
 #include "client/load/load.h"
-#include "client/load/memory.h"
+#include "client/load/process.h"
 
 namespace normd::cli {
 namespace {
@@ -170,7 +170,7 @@ ExitCode RunBench(const GlobalOptions& global, const BenchOptions& options) {
   if (const std::string fault = BenchFault(options); !fault.empty()) {
     return UsageError(global, fault);
   }
-  load::KeepFreedMemory();
+  load::TuneProcess();
   StopSignals signals;
   std::unique_ptr<client::Client> client;
   if (options.peer == BenchPeer::kNormd) {

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "core/kernels/normalize.h"
+#include "core/kernels/running_coefficients.h"
 #include "core/norm/normalization.h"
 #include "core/norm/walk.h"
 #include "core/norm/wide.h"
@@ -117,6 +118,11 @@ void NormalizeRange(absl::Span<const absl::string_view> pieces, const BatchExten
   }
 }
 
+// Null where there are none.
+const double* DataOf(absl::Span<const double> values) {
+  return values.empty() ? nullptr : values.data();
+}
+
 // The values to cut for threads at: between samples, or else between channels, or else anywhere.
 size_t CutValues(const BatchExtents& extents, size_t pieces) {
   if (extents.samples >= pieces) return extents.channels * extents.spatial;
@@ -143,13 +149,21 @@ void NormalizeByRunning(const Batch& batch, absl::Span<const absl::string_view> 
     using T = typename decltype(element)::type;
     Coefficients<ComputeType<T>> by(extents.channels);
     const auto set_coefficients = [&](auto& to) {
-      bool held = true;
-      for (size_t c = 0; c < extents.channels; ++c) {
-        held &= SetCoefficient(running.mean[c],
-                               1.0 / std::sqrt(running.var[c] + eps) * WeightOf(affine, c),
-                               BiasOf(affine, c), c, to);
+      if constexpr (std::is_same_v<decltype(to), Coefficients<float>&>) {
+        return ComputeRunningCoefficients({.mean = running.mean.data(),
+                                           .var = running.var.data(),
+                                           .eps = eps,
+                                           .weight = DataOf(affine.weight),
+                                           .bias = DataOf(affine.bias)},
+                                          extents.channels, to[0], to[1], to[2]);
+      } else {
+        for (size_t c = 0; c < extents.channels; ++c) {
+          SetCoefficient(running.mean[c],
+                         1.0 / std::sqrt(running.var[c] + eps) * WeightOf(affine, c),
+                         BiasOf(affine, c), c, to);
+        }
+        return true;
       }
-      return held;
     };
     SetAndUse(by, {0, extents.channels}, set_coefficients, [&](auto& set) {
       const size_t parts = PieceCount(values, *runner);

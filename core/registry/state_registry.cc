@@ -54,9 +54,8 @@ StateRegistry::StateRegistry(const Options& options, StateStore* store, const Cl
 StateRegistry::~StateRegistry() { Shutdown(absl::ZeroDuration()); }
 
 void StateRegistry::Acquire(absl::string_view name, AcquireCallback done) {
-  cache_.GiveWay();
-  if (std::shared_ptr<StateEntry> entry = cache_.Find(name); entry != nullptr) {
-    done(StateHandle(std::move(entry)));
+  if (std::optional<StateHandle> handle = TryAcquire(name); handle.has_value()) {
+    done(*std::move(handle));
     return;
   }
   if (absl::Status status = CheckStateName(name); !status.ok()) {
@@ -78,6 +77,13 @@ void StateRegistry::Acquire(absl::string_view name, AcquireCallback done) {
   } else if (must_load) {
     loaders_->Schedule([this, name = std::string(name)] { cache_.Finish(name, Load(name)); });
   }
+}
+
+std::optional<StateHandle> StateRegistry::TryAcquire(absl::string_view name) {
+  cache_.GiveWay();
+  std::shared_ptr<StateEntry> entry = cache_.Find(name);
+  if (entry == nullptr) return std::nullopt;
+  return StateHandle(std::move(entry));
 }
 
 void StateRegistry::Submit(const StateHandle& handle, std::unique_ptr<StateChange> change) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,8 @@ class StateRegistry {
   // of memory have asked back: who takes memory for a request does so before it acquires.
   // Errors: STATE_NAME_INVALID, RECORD_DAMAGED, STORE_UNAVAILABLE.
   void Acquire(absl::string_view name, AcquireCallback done);
+  // The same for a name that is in memory; nothing for others.
+  std::optional<StateHandle> TryAcquire(absl::string_view name);
 
   // Applies a change to the state that `handle` holds, on this thread; it is answered as
   // StateChange::OnDone says. Changes of a name are applied in the order of the calls.

@@ -19,6 +19,10 @@ constexpr int kVarintBytesMax = 10;
 constexpr int kTagBytesMax = 5;
 
 void AppendVarint(uint32_t value, std::string& to) {
+  if (value < 0x80) {
+    to.push_back(static_cast<char>(value));
+    return;
+  }
   uint8_t bytes[kTagBytesMax];
   const uint8_t* end = CodedOutputStream::WriteVarint32ToArray(value, bytes);
   to.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(end - bytes));
@@ -29,14 +33,14 @@ class PieceReader {
  public:
   explicit PieceReader(absl::Span<const absl::string_view> pieces) : pieces_(pieces) {
     for (const absl::string_view piece : pieces) remaining_ += piece.size();
-    SkipEmpty();
+    Advance(0);
   }
 
   size_t remaining() const { return remaining_; }
 
   // REQUIRES: remaining() > 0.
   uint8_t ReadByte() {
-    const auto byte = static_cast<uint8_t>(pieces_.front()[at_]);
+    const auto byte = static_cast<uint8_t>(*at_);
     Advance(1);
     return byte;
   }
@@ -45,29 +49,29 @@ class PieceReader {
   template <typename Take>
   void Read(size_t count, Take take) {
     while (count > 0) {
-      const absl::string_view piece = pieces_.front().substr(at_, count);
-      take(piece);
-      count -= piece.size();
-      Advance(piece.size());
+      const size_t part = std::min(count, static_cast<size_t>(end_ - at_));
+      take(absl::string_view(at_, part));
+      count -= part;
+      Advance(part);
     }
   }
 
  private:
+  // REQUIRES: so many are left of the piece.
   void Advance(size_t count) {
     at_ += count;
     remaining_ -= count;
-    SkipEmpty();
-  }
-
-  void SkipEmpty() {
-    while (!pieces_.empty() && at_ == pieces_.front().size()) {
+    while (at_ == end_ && !pieces_.empty()) {
+      at_ = pieces_.front().data();
+      end_ = at_ + pieces_.front().size();
       pieces_.remove_prefix(1);
-      at_ = 0;
     }
   }
 
-  absl::Span<const absl::string_view> pieces_;  // the front is not empty and not read to its end
-  size_t at_ = 0;                               // in the front
+  absl::Span<const absl::string_view> pieces_;  // behind the one that is read
+  // Of the piece that is read: not empty while something remains.
+  const char* at_ = nullptr;
+  const char* end_ = nullptr;
   size_t remaining_ = 0;
 };
 

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "client/load/memory.h"
+#include "client/load/process.h"
 
 namespace normd::bench {
 namespace {
@@ -185,7 +185,7 @@ bool WritePortFile(const Options& options, const std::vector<int>& ports) {
 }
 
 int Serve(const Options& options) {
-  load::KeepFreedMemory();
+  load::TuneProcess();
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);

@@ -125,7 +125,7 @@ TEST_F(MessageCodecTest, RefusesWhatIsTooLargeOrNoMessage) {
 // What a client reads is what the generated class would have written.
 TEST_F(MessageCodecTest, AResponseIsWhatTheGeneratedClassReads) {
   for (const size_t axes : {0UL, 1UL, 5UL, 60UL}) {
-    for (const size_t size : {0UL, 4UL, 127UL, 70000UL}) {
+    for (const size_t size : {0UL, 4UL, 127UL, 8192UL, 8193UL, 70000UL}) {
       v1::NormalizeResponse expected;
       expected.set_sequence(INT64_MAX);
       expected.set_revision(-1);
@@ -137,7 +137,7 @@ TEST_F(MessageCodecTest, AResponseIsWhatTheGeneratedClassReads) {
 
       ResponseTensor tensor;
       char* const to = tensor.Begin(v1::NormalizeResponse::kOutputFieldNumber, like, size, *pool_);
-      EXPECT_EQ(reinterpret_cast<uintptr_t>(to) % 64, 0U);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(to) % (size > 8192 ? 64 : 8), 0U);
       std::copy(data.begin(), data.end(), to);
       const std::string bytes = BytesOf(tensor.Serialize(expected));
 
@@ -149,6 +149,20 @@ TEST_F(MessageCodecTest, AResponseIsWhatTheGeneratedClassReads) {
           << axes << " axes, " << size << " bytes";
     }
   }
+}
+
+TEST_F(MessageCodecTest, AResponseHasNothingThatIsNotKnown) {
+  v1::Tensor like;
+  like.set_dtype(v1::FLOAT32);
+  like.GetReflection()->MutableUnknownFields(&like)->AddVarint(1000, 7);
+  ResponseTensor tensor;
+  const std::string data = Pattern(4);
+  std::copy(data.begin(), data.end(),
+            tensor.Begin(v1::NormalizeResponse::kOutputFieldNumber, like, 4, *pool_));
+  v1::NormalizeResponse expected;
+  expected.mutable_output()->set_dtype(v1::FLOAT32);
+  expected.mutable_output()->set_data(data);
+  EXPECT_EQ(BytesOf(tensor.Serialize(v1::NormalizeResponse())), expected.SerializeAsString());
 }
 
 TEST_F(MessageCodecTest, AResponseMayHaveNoTensor) {
