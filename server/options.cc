@@ -199,6 +199,10 @@ void AddFlags(Parser& parser, ServerOptions& options) {
                   "Updates that may wait for the disk; more are refused with WRITE_QUEUE_FULL");
   parser.AddBytes("--write-queue-bytes-max", options.write_queue_bytes_max, kMiB, kBytesMax,
                   "Memory of changed states that wait for the disk");
+  parser.AddDuration(
+      "--relaxed-commit-delay", options.relaxed_commit_delay, absl::Minutes(1),
+      "How long RELAXED updates wait for each other, before they go to disk and to readers, while "
+      "no DURABLE one asks for a commit");
   parser.AddCount("--producers-max", options.producers_max, 1, kProducersMax,
                   "Producers that a state remembers; more are refused with PRODUCER_TABLE_FULL");
   parser.AddDuration("--producer-age-max", options.producer_age_max, absl::Hours(24 * 365),

@@ -31,6 +31,7 @@ struct ServerOptions {
   int64_t write_shards = kDefaultWriteShards;
   int64_t write_queue_updates_max = kDefaultPendingUpdates;
   int64_t write_queue_bytes_max = kDefaultDirtyBytes;
+  absl::Duration relaxed_commit_delay = kDefaultRelaxedCommitDelay;
   int64_t store_write_buffer_bytes = kDefaultStoreWriteBufferBytes;
   int64_t store_cache_bytes = kDefaultStoreCacheBytes;
   int64_t store_reserved_bytes = kDefaultStoreReservedBytes;

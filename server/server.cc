@@ -146,7 +146,12 @@ class RunningServer final : public Server {
                    .loader_threads = static_cast<int>(options.loader_threads),
                    .write_shards = static_cast<int>(options.write_shards),
                    .write = {.pending_updates_max = options.write_queue_updates_max,
-                             .dirty_bytes_max = options.write_queue_bytes_max}},
+                             .dirty_bytes_max = options.write_queue_bytes_max,
+                             .relaxed_commit_delay = options.relaxed_commit_delay,
+                             .run_answers =
+                                 [this](absl::AnyInvocable<void()> answers) {
+                                   queue_->Post(std::move(answers));
+                                 }}},
                   store_.get(), clock, &observer_),
         streams_(options.streams_max),
         watches_(options.watches_max),

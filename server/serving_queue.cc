@@ -1,6 +1,7 @@
 #include "server/serving_queue.h"
 
 #include <grpc/support/time.h>
+#include <grpcpp/alarm.h>
 #include <time.h>
 
 #include <algorithm>
@@ -93,6 +94,27 @@ gpr_timespec Deadline(bool rests) {
 
 }  // namespace
 
+// Work on its way to a thread of the queue; owns itself.
+class ServingQueue::Posted final : public QueueEvent {
+ public:
+  Posted(ServingQueue* queue, absl::AnyInvocable<void()> work)
+      : queue_(queue), work_(std::move(work)) {
+    alarm_.Set(queue_.queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), this);
+  }
+
+  void OnEvent(bool /*ok*/) override {
+    work_();
+    delete this;
+  }
+
+  const void* call() const override { return this; }
+
+ private:
+  const User queue_;
+  absl::AnyInvocable<void()> work_;
+  grpc::Alarm alarm_;
+};
+
 ServingQueue::User::User(ServingQueue* queue) : queue_(queue) {
   absl::MutexLock lock(&queue_->mutex_);
   ++queue_->users_;
@@ -132,6 +154,8 @@ void ServingQueue::Start() {
     threads_.emplace_back([this, rests = i > 0] { Run(rests); });
   }
 }
+
+void ServingQueue::Post(absl::AnyInvocable<void()> work) { new Posted(this, std::move(work)); }
 
 void ServingQueue::WakeThread() {
   if (resting_.load(std::memory_order_relaxed) == 0) return;

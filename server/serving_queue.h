@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/synchronization/mutex.h"
 
 namespace normd {
@@ -96,10 +97,16 @@ class ServingQueue {
   // Starts the threads. Called once, when the server has started.
   void Start();
 
+  // Has `work` run on a thread of the queue, soon and in the order of the calls, though on several
+  // threads it may overlap.
+  void Post(absl::AnyInvocable<void()> work);
+
   // Has a thread that rests, if any does, wait for events: the calling one will be busy for long.
   void WakeThread();
 
  private:
+  class Posted;
+
   // Serves until the queue has ended. `rests`: joins only when woken.
   void Run(bool rests);
   // Waits to be woken; false when the queue has ended.

@@ -64,6 +64,8 @@ inline constexpr int64_t kWriteShardsMax = 64;
 inline constexpr int64_t kCommitBytesMax = 128 * kMiB;
 inline constexpr int64_t kDefaultDirtyBytes = 256 * kMiB;
 inline constexpr int64_t kDefaultPendingUpdates = 65536;
+// A few syncs long, so that relaxed updates cost a part of the disk's time and of a core's.
+inline constexpr absl::Duration kDefaultRelaxedCommitDelay = absl::Milliseconds(5);
 
 // The cache and the loaders.
 inline constexpr int64_t kDefaultCacheBytes = kGiB;

@@ -1,5 +1,6 @@
 #include "core/registry/write_combiner.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,9 @@
 
 namespace normd {
 namespace {
+
+// However long the last commit took.
+constexpr absl::Duration kGatherTimeMax = absl::Milliseconds(2);
 
 // Whether the same commit may succeed later.
 bool CanBeTriedAgain(const absl::Status& status) {
@@ -44,12 +48,14 @@ void WriteCombiner::Submit(const std::shared_ptr<StateEntry>& entry,
                            dirty_bytes_ <= options_.dirty_bytes_max / 2;
       // An answer tells of what Apply saw, so that must be on disk first, even for an error.
       const bool must_wait = !relaxed && (changed || write.queued || write.committing);
+      const bool was_due = IsDue();
       if (changed || must_wait) Enqueue(entry);
       if (must_wait) {
         ++pending_updates_;
         write.waiters.push_back({std::move(change), std::move(status)});
-        return;
       }
+      if (!was_due && IsDue()) wake_.Signal();
+      if (must_wait) return;
     }
   }
   change->OnDone(status, entry->published());
@@ -71,15 +77,46 @@ void WriteCombiner::Run() {
     Batch batch;
     {
       absl::MutexLock lock(&mutex_);
-      while (queue_.empty() && !stopping_) wake_.Wait(&mutex_);
-      if (queue_.empty()) return;
+      if (!AwaitDue()) return;
       batch = Seal();
     }
+    const absl::Time begin = absl::Now();
     const absl::Status committed = Commit(batch);
     if (committed.ok()) Publish(batch);
-    Release(batch);
-    Answer(std::move(batch), committed);
+    Release(batch, absl::Now() - begin);
+    if (options_.run_answers == nullptr) {
+      Answer(std::move(batch), committed);
+    } else {
+      options_.run_answers(
+          [batch = std::move(batch), committed]() mutable { Answer(std::move(batch), committed); });
+    }
   }
+}
+
+bool WriteCombiner::IsDue() const {
+  return !queue_.empty() &&
+         (pending_updates_ >= gathers_ || stopping_ || dirty_bytes_ > options_.dirty_bytes_max / 4);
+}
+
+bool WriteCombiner::AwaitDue() {
+  // Who was answered is likely to come again at once. Without a wait for them the commits would
+  // take turns between few and many; with half of all in each, one half computes while the other
+  // is written.
+  gathers_ = std::max<int64_t>(1, (last_commit_updates_ + pending_updates_) / 2);
+  const absl::Time gathers_until = absl::Now() + std::min(last_commit_time_ / 2, kGatherTimeMax);
+  while (!IsDue()) {
+    if (queue_.empty() && stopping_) return false;
+    absl::Time until = absl::InfiniteFuture();
+    if (gathers_ > 1) {
+      until = gathers_until;
+    } else if (!queue_.empty()) {
+      until = queued_since_ + options_.relaxed_commit_delay;
+    }
+    if (!wake_.WaitWithDeadline(&mutex_, until)) continue;
+    if (gathers_ == 1) break;
+    gathers_ = 1;
+  }
+  return true;
 }
 
 absl::Status WriteCombiner::Admit(const StateEntry::Write& write) const {
@@ -110,8 +147,12 @@ void WriteCombiner::Enqueue(const std::shared_ptr<StateEntry>& entry) {
   const NormState* state = write.draft.Get();
   write.queued_bytes = state == nullptr ? 0 : state->MemoryBytes();
   AddDirtyBytes(write.queued_bytes);
+  if (queue_.empty()) {
+    // The wall's time, in which the delay is waited for.
+    queued_since_ = absl::Now();
+    wake_.Signal();
+  }
   queue_.push_back(entry);
-  wake_.Signal();
 }
 
 WriteCombiner::Batch WriteCombiner::Seal() {
@@ -209,15 +250,19 @@ void WriteCombiner::Publish(const Batch& batch) {
   }
 }
 
-void WriteCombiner::Release(const Batch& batch) {
+void WriteCombiner::Release(const Batch& batch, absl::Duration time) {
   absl::MutexLock lock(&mutex_);
   int64_t bytes = 0;
+  int64_t updates = 0;
   for (const Sealed& sealed : batch) {
     sealed.entry->write_.committing = false;
     bytes += sealed.bytes;
-    pending_updates_ -= static_cast<int64_t>(sealed.waiters.size());
+    updates += static_cast<int64_t>(sealed.waiters.size());
   }
+  pending_updates_ -= updates;
   AddDirtyBytes(-bytes);
+  last_commit_updates_ = updates;
+  last_commit_time_ = time;
 }
 
 void WriteCombiner::Answer(Batch batch, const absl::Status& committed) {

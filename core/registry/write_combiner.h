@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -35,8 +37,14 @@ class WriteCombiner {
     // Bytes of drafts that may wait for a commit; more changes are refused with WRITE_QUEUE_FULL.
     // From half of it on a relaxed change is answered as a durable one, which slows its sender.
     int64_t dirty_bytes_max = kDefaultDirtyBytes;
+    // How long a relaxed change waits for others before it is committed. One that is waited for, a
+    // quarter of dirty_bytes_max or the end does not let it wait: then all are committed at once.
+    absl::Duration relaxed_commit_delay = kDefaultRelaxedCommitDelay;
     // How long to wait before a commit that the store could not take is tried again.
     absl::Duration retry_delay = absl::Milliseconds(100);
+    // Runs the answers of a commit, of which the next commit shall not wait; null: they are run in
+    // between.
+    std::function<void(absl::AnyInvocable<void()> answers)> run_answers = nullptr;
   };
 
   // Everything passed in outlives the combiner.
@@ -53,9 +61,9 @@ class WriteCombiner {
   // REQUIRES: every entry of a name is submitted to the same combiner.
   void Submit(const std::shared_ptr<StateEntry>& entry, std::unique_ptr<StateChange> change);
 
-  // Refuses new changes with SHUTTING_DOWN, commits and answers those applied, and returns when
-  // that is done. A store that cannot take the last commit gets `patience`; then the changes are
-  // answered with SHUTTING_DOWN. Idempotent.
+  // Refuses new changes with SHUTTING_DOWN, commits those applied, and returns when that is done
+  // and they have been answered or are with run_answers. A store that cannot take the last commit
+  // gets `patience`; then the changes are answered with SHUTTING_DOWN. Idempotent.
   void Shutdown(absl::Duration patience);
 
  private:
@@ -71,6 +79,10 @@ class WriteCombiner {
   using Batch = std::vector<Sealed>;
 
   void Run();
+  // Whether what is queued is to be committed now.
+  bool IsDue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Waits until something is to be committed; false when nothing will ever be.
+  bool AwaitDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // OK when a change of the state of `write` may be applied now.
   absl::Status Admit(const StateEntry::Write& write) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts `bytes` more (or less) that wait for the disk.
@@ -85,8 +97,8 @@ class WriteCombiner {
   bool WaitBeforeRetry(const absl::Status& status);
   // Makes what the batch changed visible to readers.
   void Publish(const Batch& batch);
-  // Lets go of what the batch held of the limits.
-  void Release(const Batch& batch);
+  // Lets go of what the batch held of the limits; its commit took `time`.
+  void Release(const Batch& batch, absl::Duration time);
   // Answers those who waited: with what Apply said when `committed` is OK, else with it.
   static void Answer(Batch batch, const absl::Status& committed);
 
@@ -99,7 +111,11 @@ class WriteCombiner {
   absl::Mutex mutex_;
   absl::CondVar wake_;
   std::deque<std::shared_ptr<StateEntry>> queue_ ABSL_GUARDED_BY(mutex_);
+  absl::Time queued_since_ ABSL_GUARDED_BY(mutex_);  // something is queued
   int64_t pending_updates_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t gathers_ ABSL_GUARDED_BY(mutex_) = 1;  // so many pending updates make a commit due
+  int64_t last_commit_updates_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Duration last_commit_time_ ABSL_GUARDED_BY(mutex_);
   int64_t dirty_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   MemoryReservation memory_ ABSL_GUARDED_BY(mutex_);  // of dirty_bytes_
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -74,6 +74,7 @@ ServerOptions MustParse(const std::vector<std::string>& arguments) {
 const std::map<std::string, std::string> kFlags = {
     {"--accept-data-loss", ""},
     {"--cache-bytes", "SIZE in [1MiB - 1048576GiB]=1GiB"},
+    {"--relaxed-commit-delay", "DURATION in [0 - 1m]=5ms"},
     {"--serving-threads", absl::StrCat("COUNT in [1 - 256]=", DefaultServingThreads())},
     {"--compute-threads", absl::StrCat("COUNT in [1 - 256]=", DefaultComputeThreads())},
     {"--data-dir", "FOLDER=normd-data"},

@@ -137,6 +137,67 @@ TEST_F(WriteCombinerTest, AnswersRelaxedBeforeTheDisk) {
   EXPECT_EQ(entry->published()->revision, 2);
 }
 
+TEST_F(WriteCombinerTest, RelaxedUpdatesWaitForEachOtherAndForOneThatIsWaitedFor) {
+  Start({.relaxed_commit_delay = absl::Hours(24)});
+  const auto first = NewState("first");
+  const auto second = NewState("second");
+  for (int i = 0; i < 10; ++i) {
+    for (const auto& entry : {first, second}) {
+      EXPECT_TRUE(Submit(entry, Fold(1), Durability::kRelaxed)->done.HasBeenNotified());
+    }
+  }
+  EXPECT_EQ(store_.commits_begun(), 2);
+  EXPECT_EQ(second->published()->revision, 1) << "durable first, then visible";
+  EXPECT_TRUE(Submit(first, Fold(1))->Await().ok());
+  EXPECT_EQ(store_.commits_begun(), 3) << "of both states";
+  EXPECT_EQ(first->published()->revision, 12);
+  EXPECT_EQ(second->published()->revision, 11);
+}
+
+TEST_F(WriteCombinerTest, RelaxedUpdatesAreCommittedAfterTheDelay) {
+  Start({.relaxed_commit_delay = absl::Milliseconds(1)});
+  const auto entry = NewState("a");
+  Submit(entry, Fold(1), Durability::kRelaxed);
+  store_.AwaitCommitsBegun(2);
+}
+
+TEST_F(WriteCombinerTest, RelaxedUpdatesOfManyBytesDoNotWait) {
+  Start({.dirty_bytes_max = 100'000, .relaxed_commit_delay = absl::Hours(24)});
+  const auto entry = NewState("a", 1000);
+  ASSERT_GT(entry->published()->MemoryBytes(), 100'000 / 4);
+  Submit(entry, Fold(1), Durability::kRelaxed);
+  store_.AwaitCommitsBegun(2);
+}
+
+TEST_F(WriteCombinerTest, ShutdownDoesNotWaitForTheDelay) {
+  Start({.relaxed_commit_delay = absl::Hours(24)});
+  const auto entry = NewState("a");
+  Submit(entry, Fold(1), Durability::kRelaxed);
+  combiner_->Shutdown(absl::InfiniteDuration());
+  EXPECT_EQ(store_.Load("a")->revision, 2);
+}
+
+TEST_F(WriteCombinerTest, TheNextCommitDoesNotWaitForTheAnswersOfTheLast) {
+  absl::Mutex mutex;
+  std::vector<absl::AnyInvocable<void()>> answers;
+  Start({.run_answers = [&](absl::AnyInvocable<void()> run) {
+    absl::MutexLock lock(&mutex);
+    answers.push_back(std::move(run));
+  }});
+  const auto entry = NewEntry("a");
+  const auto created = Submit(entry, Create("a"));
+  store_.AwaitCommitsBegun(1);
+  const auto folded = Submit(entry, Fold(1));
+  store_.AwaitCommitsBegun(2);
+  combiner_->Shutdown(absl::InfiniteDuration());
+  EXPECT_EQ(entry->published()->revision, 2);
+  EXPECT_FALSE(created->done.HasBeenNotified());
+  ASSERT_EQ(answers.size(), 2U);
+  for (auto& run : answers) run();
+  EXPECT_TRUE(created->Await().ok());
+  EXPECT_TRUE(folded->Await().ok());
+}
+
 TEST_F(WriteCombinerTest, AnswersWhatChangesNothingAfterWhatItSaw) {
   Start();
   const auto entry = NewState("a");
