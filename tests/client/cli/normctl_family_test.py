@@ -410,7 +410,14 @@ class CalibrateTest(ServerTest):
             self.assertIn("CALIBRATION_NOT_ACTIVE", self.failure(REFUSED, *arguments))
         self.assertIn("ETAG_MISMATCH", self.failure(REFUSED, "calibrate", "begin", self.name,
                                                     "--etag", "stale"))
-        self.out("calibrate", "begin", self.name, "--etag", etag)
+        begun = self.out("calibrate", "begin", self.name, "--etag", etag)
+        state = self.json("get", self.name)
+        calibration_id = state["calibration"]["calibration_id"]
+        self.assertEqual(begun, f"{self.name} calibration begun, id {calibration_id} (revision "
+                                f"{state['revision']}, etag {state['etag']})\n")
+        error = self.failure(REFUSED, "calibrate", "begin", self.name)
+        self.assertIn("CALIBRATION_ACTIVE", error)
+        self.assertIn(f"the calibration '{calibration_id}' of 0 batches is under way", error)
         self.assertIn("CALIBRATION_EMPTY", self.failure(REFUSED, "calibrate", "commit", self.name))
         for verb in ("commit", "abort"):
             self.assertIn("ETAG_MISMATCH", self.failure(REFUSED, "calibrate", verb, self.name,
