@@ -13,6 +13,7 @@
 
 #include "core/norm/normalization.h"
 #include "tests/core/norm/family_reference.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -56,12 +57,6 @@ std::vector<FamilyCase> Walks() {
 
 class WideTest : public testing::TestWithParam<WideCase> {
  protected:
-  WideTest() : seed_(std::random_device()()), random_(seed_) {}
-
-  void TearDown() override {
-    if (HasFailure()) ADD_FAILURE() << "seed " << seed_;
-  }
-
   // Values in mean +- spread that `dtype` holds.
   std::vector<double> Draw(DataType dtype, size_t count, double mean, double spread) {
     std::uniform_real_distribution<double> uniform(-1, 1);
@@ -70,8 +65,7 @@ class WideTest : public testing::TestWithParam<WideCase> {
     return FromBytes(dtype, ToBytes(dtype, values));
   }
 
-  const uint32_t seed_;
-  std::mt19937 random_;
+  SeededRandom random_;
 };
 
 // `size`: the magnitudes that were added up. What `dtype` does not hold is an infinity.

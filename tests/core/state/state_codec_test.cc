@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "tests/core/state/record_bytes.h"
 #include "tests/core/state/record_testing.h"
 #include "tests/core/state/state_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -196,9 +196,7 @@ TEST(StateCodecTest, EmptyRecordWithARightChecksumIsFound) {
 }
 
 TEST(StateCodecTest, RandomGarbageIsDamaged) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   // protobuf logs every name that is not UTF-8.
   const google::protobuf::LogSilencer silencer;
   for (int round = 0; round < 20000; ++round) {
@@ -214,9 +212,7 @@ TEST(StateCodecTest, RandomGarbageIsDamaged) {
 
 // Mutated records with a right checksum: what is not damaged is a state that can be written again.
 TEST(StateCodecTest, MutatedRecordIsDamagedOrAState) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   // protobuf logs every name that is not UTF-8.
   const google::protobuf::LogSilencer silencer;
   const NormState state = FullState();

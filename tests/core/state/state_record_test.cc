@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "tests/core/state/record_bytes.h"
 #include "tests/core/state/record_testing.h"
 #include "tests/core/state/state_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -275,9 +275,7 @@ INSTANTIATE_TEST_SUITE_P(Parts, DamagedRecordTest, testing::ValuesIn(DamagedCase
 // Mutated records with a right checksum: what is not damaged is a state that can be written again
 // and goes on learning.
 TEST(StateRecordTest, MutatedRecordIsDamagedOrAState) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   // protobuf logs every name that is not UTF-8.
   const google::protobuf::LogSilencer silencer;
   const std::vector<NormState> states = {LearnedState(), CalibratingState()};
