@@ -219,21 +219,7 @@ TEST(StateCodecTest, MutatedRecordIsDamagedOrAState) {
   const std::string record = EncodeState(state);
   int states = 0;
   for (int round = 0; round < 20000; ++round) {
-    std::string mutated = record;
-    for (uint32_t k = random() % 4; k < 4; ++k) {
-      const size_t at = 8 + random() % (mutated.size() - 8);
-      switch (random() % 3) {
-        case 0:
-          mutated[at] = static_cast<char>(random());
-          break;
-        case 1:
-          mutated.erase(at, 1);
-          break;
-        default:
-          mutated.insert(at, 1, static_cast<char>(random()));
-      }
-    }
-    const auto decoded = Decode(state, WithChecksum(mutated));
+    const auto decoded = Decode(state, Mutated(record, random));
     if (decoded.ok()) {
       ++states;
       ExpectRoundTrip(*decoded);

@@ -12,7 +12,6 @@
 
 #include "core/base/limits.h"
 #include "tests/core/error_matchers.h"
-#include "tests/core/state/record_bytes.h"
 #include "tests/core/state/record_testing.h"
 #include "tests/core/state/state_testing.h"
 #include "tests/testing/seeded_random.h"
@@ -282,21 +281,7 @@ TEST(StateRecordTest, MutatedRecordIsDamagedOrAState) {
   int good = 0;
   for (int round = 0; round < 20000; ++round) {
     const NormState& state = states[round % states.size()];
-    std::string mutated = EncodeState(state);
-    for (uint32_t k = random() % 4; k < 4; ++k) {
-      const size_t at = 8 + random() % (mutated.size() - 8);
-      switch (random() % 3) {
-        case 0:
-          mutated[at] = static_cast<char>(random());
-          break;
-        case 1:
-          mutated.erase(at, 1);
-          break;
-        default:
-          mutated.insert(at, 1, static_cast<char>(random()));
-      }
-    }
-    auto decoded = Decode(state, WithChecksum(mutated));
+    auto decoded = Decode(state, Mutated(EncodeState(state), random));
     if (!decoded.ok()) {
       ASSERT_THAT(decoded, HasReason(Reason::kRecordDamaged));
       continue;
