@@ -1,11 +1,9 @@
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -20,6 +18,8 @@
 #include "client/cli/config_json.h"
 #include "client/cli/console.h"
 #include "client/cli/json_array.h"
+#include "client/cli/moments_file.h"
+#include "client/cli/output_file.h"
 #include "client/cli/status_macros.h"
 #include "client/cli/stream_run.h"
 
@@ -29,6 +29,7 @@ namespace {
 struct BackwardOptions {
   StreamOptions stream;  // output_path is that of grad_input
   std::string grad_output_path;
+  std::string moments_path;  // empty: none were saved
   std::string grad_weight_path;
   std::string grad_bias_path;
   client::BackwardMode mode = client::BackwardMode::kTrain;
@@ -75,41 +76,61 @@ struct Gradients {
   }
 };
 
-// Cuts the inputs and the gradients of their outputs alike.
+// Cuts the inputs and the gradients of their outputs alike, and takes the moments saved of each.
 class PairCutter {
  public:
-  PairCutter(ArrayReader* inputs, ArrayReader* gradients, const CutOptions& cut)
+  // `moments` is null when none were saved.
+  PairCutter(ArrayReader* inputs, ArrayReader* gradients, ArrayReader* moments,
+             const CutOptions& cut)
       : inputs_(inputs),
         gradients_(gradients),
+        moments_reader_(moments),
         input_cutter_(inputs, cut),
         gradient_cutter_(gradients, cut) {}
 
-  // The next mini-batch of the inputs; gradient() goes with it.
+  // The next mini-batch of the inputs; gradient() and moments() go with it.
   absl::StatusOr<std::optional<BatchCutter::MiniBatch>> Next() {
     NORMD_CLI_ASSIGN_OR_RETURN(std::optional<BatchCutter::MiniBatch> input, input_cutter_.Next());
     NORMD_CLI_ASSIGN_OR_RETURN(gradient_, gradient_cutter_.Next());
-    if (!input.has_value() && !gradient_.has_value()) return input;
-    if (!input.has_value() || !gradient_.has_value()) {
-      const auto& [longer, shorter] =
-          input.has_value() ? std::pair(inputs_, gradients_) : std::pair(gradients_, inputs_);
+    NORMD_CLI_RETURN_IF_ERROR(CheckBothEnd(input.has_value(), gradients_, gradient_.has_value()));
+    if (input.has_value() && input->array.shape != gradient_->array.shape) {
       return absl::InvalidArgumentError(
-          absl::StrCat(shorter->name(), " ends before ", longer->name(), " does"));
+          absl::StrCat(gradients_->name(), ": ", PlaceToText(input->place), " has shape ",
+                       ShapeToText(gradient_->array.shape), ", expected that of ", inputs_->name(),
+                       ", ", ShapeToText(input->array.shape)));
     }
-    if (input->array.shape == gradient_->array.shape) return input;
-    return absl::InvalidArgumentError(
-        absl::StrCat(gradients_->name(), ": ", PlaceToText(input->place), " has shape ",
-                     ShapeToText(gradient_->array.shape), ", expected that of ", inputs_->name(),
-                     ", ", ShapeToText(input->array.shape)));
+    if (moments_reader_ == nullptr) return input;
+    NORMD_CLI_ASSIGN_OR_RETURN(const std::optional<SavedMoments> moments,
+                               ReadMoments(moments_reader_));
+    NORMD_CLI_RETURN_IF_ERROR(
+        CheckBothEnd(input.has_value(), moments_reader_, moments.has_value()));
+    moments_ = moments.value_or(std::nullopt);
+    return input;
   }
 
   const Array& gradient() const { return gradient_->array; }
+  const SavedMoments& moments() const { return moments_; }
 
  private:
+  // OK when the inputs have another mini-batch and `other` has what goes with it, or neither.
+  absl::Status CheckBothEnd(bool inputs_go_on, ArrayReader* other, bool other_goes_on) const {
+    if (inputs_go_on == other_goes_on) return absl::OkStatus();
+    const auto& [longer, shorter] =
+        inputs_go_on ? std::pair(inputs_, other) : std::pair(other, inputs_);
+    return absl::InvalidArgumentError(
+        absl::StrCat(shorter->name(), " ends before ", longer->name(), " does",
+                     other == moments_reader_
+                         ? ": cut the input as it was when the moments were saved (--batch-size)"
+                         : ""));
+  }
+
   ArrayReader* const inputs_;
   ArrayReader* const gradients_;
+  ArrayReader* const moments_reader_;
   BatchCutter input_cutter_;
   BatchCutter gradient_cutter_;
   std::optional<BatchCutter::MiniBatch> gradient_;
+  SavedMoments moments_;
 };
 
 // What the state does not have of what the options ask for.
@@ -132,33 +153,18 @@ struct Outputs {
   std::unique_ptr<ArrayWriter> grad_bias;
 };
 
-// Whether two paths lead to one file; false for those that can be written twice, as /dev/null.
-bool IsOneFile(const std::string& a, const std::string& b) {
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(a, ignored);
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return false;
-  const auto whole = [&ignored](const std::string& path) {
-    return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
-  };
-  return whole(a) == whole(b);
-}
-
-// Why the outputs cannot be written as the options say; empty when they can.
-std::string OutputFault(const BackwardOptions& options) {
-  const std::pair<const char*, const std::string*> outputs[] = {
-      {"--grad-input", &options.stream.output_path},
-      {"--grad-weight", &options.grad_weight_path},
-      {"--grad-bias", &options.grad_bias_path}};
-  for (const auto& [flag, path] : outputs) {
-    if (*path == "-") {
-      return absl::StrCat(flag, " needs a file: standard output has the summary");
-    }
-    for (const auto& [other_flag, other_path] : outputs) {
-      if (flag == other_flag || path->empty() || other_path->empty()) continue;
-      if (IsOneFile(*path, *other_path)) {
-        return absl::StrCat(flag, " and ", other_flag, " need two files, got '", *path, "' twice");
-      }
-    }
+// Which two flags want standard input, which can be read once; empty when there are none.
+std::string StandardInputFault(const BackwardOptions& options) {
+  const std::pair<const char*, const std::string*> inputs[] = {
+      {"--input", &options.stream.input_path},
+      {"--grad-output", &options.grad_output_path},
+      {"--moments", &options.moments_path}};
+  const char* first = nullptr;
+  for (const auto& [flag, path] : inputs) {
+    if (*path != "-") continue;
+    if (first != nullptr)
+      return absl::StrCat(first, " and ", flag, " cannot both be standard input");
+    first = flag;
   }
   return "";
 }
@@ -253,16 +259,25 @@ ExitCode RunBackward(const GlobalOptions& global, const BackwardOptions& options
   if (const std::string fault = TerminalFault(stream_options); !fault.empty()) {
     return UsageError(global, fault);
   }
-  if (const std::string fault = OutputFault(options); !fault.empty()) {
+  if (const std::string fault = OutputFault({{"--grad-input", stream_options.output_path},
+                                             {"--grad-weight", options.grad_weight_path},
+                                             {"--grad-bias", options.grad_bias_path}});
+      !fault.empty()) {
     return UsageError(global, fault);
   }
-  if (stream_options.input_path == "-" && options.grad_output_path == "-") {
-    return UsageError(global, "--input and --grad-output cannot both be standard input");
+  if (const std::string fault = StandardInputFault(options); !fault.empty()) {
+    return UsageError(global, fault);
   }
   const auto inputs = ArrayReader::Open(stream_options.input_path);
   if (!inputs.ok()) return InputError(global, inputs.status());
   const auto grad_outputs = ArrayReader::Open(options.grad_output_path);
   if (!grad_outputs.ok()) return InputError(global, grad_outputs.status());
+  std::unique_ptr<ArrayReader> moments;
+  if (!options.moments_path.empty()) {
+    auto opened = ArrayReader::Open(options.moments_path);
+    if (!opened.ok()) return InputError(global, opened.status());
+    moments = *std::move(opened);
+  }
   absl::StatusOr<Outputs> outputs = OpenOutputs(options);
   if (!outputs.ok()) return InputError(global, outputs.status());
   const bool wants_grad_input = outputs->grad_input != nullptr;
@@ -297,12 +312,13 @@ ExitCode RunBackward(const GlobalOptions& global, const BackwardOptions& options
   send_options.mode = options.mode;
   send_options.return_grad_input = wants_grad_input;
   send_options.apply = options.apply;
-  PairCutter cutter(inputs->get(), grad_outputs->get(), stream_options.cut);
+  PairCutter cutter(inputs->get(), grad_outputs->get(), moments.get(), stream_options.cut);
   absl::Status closed;
   ExitCode exit_code = FeedStream(
       global, [&cutter] { return cutter.Next(); }, &ledger,
       [&](const BatchCutter::MiniBatch& input) {
         const client::Layout layout = stream_options.cut.layout;
+        send_options.moments = cutter.moments();
         ledger.AddSent(input.place);
         return (*stream)
             ->Send(stream_options.name, ToBatch(input.array, layout),
@@ -343,6 +359,12 @@ void AddGradientFiles(CLI::App* command, BackwardOptions* options) {
       ->required()
       ->option_text("FILE|- (required)");
   command
+      ->add_option("--moments", options->moments_path,
+                   "The moments that the forward call returned (train --save-moments), of\n"
+                   "mini-batches cut alike: not computed anew from the input. Not used where\n"
+                   "the running statistics are")
+      ->option_text("FILE|-");
+  command
       ->add_option("--grad-input", options->stream.output_path,
                    "Write the gradient by the input, in the order of the input: .npy, or JSON\n"
                    "to a .json file")
@@ -363,6 +385,9 @@ void AddBackwardCommand(CLI::App* app, CommandLine* line) {
       "  normctl backward resnet/bn1 --input x.npy --grad-output dy.npy --grad-input dx.npy\n"
       "  normctl backward resnet/bn1 --input x.npy --grad-output dy.npy --mode eval \\\n"
       "      --grad-weight dw.npy --grad-bias db.npy\n"
+      "  normctl train resnet/bn1 --input x.npy --output y.npy --save-moments m.npy\n"
+      "  normctl backward resnet/bn1 --input x.npy --grad-output dy.npy --moments m.npy \\\n"
+      "      --grad-input dx.npy\n"
       "  normctl backward resnet/bn1 --input x.npy --grad-output dy.npy --batch-size 32 \\\n"
       "      --apply --producer-id job7\n\n"
       "With --apply every mini-batch steps weight and bias once, by the optimizer of the state,\n"

@@ -24,10 +24,11 @@ absl::Status WithPlace(const BatchPlace& place, absl::string_view what,
 }
 
 BatchLedger::BatchLedger(const GlobalOptions& global, std::string title, bool keep_going,
-                         ArrayWriter* output)
+                         ArrayWriter* output, ArrayWriter* moments)
     : global_(global),
       keep_going_(keep_going),
       output_(output),
+      moments_(moments),
       progress_bar_(global.json ? nullptr : TerminalForProgress(), std::move(title)) {}
 
 void BatchLedger::AddSent(const BatchPlace& place) {
@@ -35,7 +36,8 @@ void BatchLedger::AddSent(const BatchPlace& place) {
   unanswered_.push_back(place);
 }
 
-void BatchLedger::AddAnswer(const absl::Status& status, std::optional<absl::string_view> output) {
+void BatchLedger::AddAnswer(const absl::Status& status, std::optional<absl::string_view> output,
+                            const SavedMoments& moments) {
   const absl::MutexLock lock(&mutex_);
   const BatchPlace place = std::move(unanswered_.front());
   unanswered_.pop_front();
@@ -47,10 +49,14 @@ void BatchLedger::AddAnswer(const absl::Status& status, std::optional<absl::stri
     totals_.rows += place.end_row - place.first_row;
     totals_.bytes += place.bytes;
     if (!output.has_value()) ++totals_.outputs_missing;
+    if (!moments.has_value()) ++totals_.moments_missing;
   }
   const bool stopped = totals_.refused > 0 && !keep_going_;
   if (output_ != nullptr && !stopped && totals_.output_status.ok()) {
     totals_.output_status = WriteOutput(place, output);
+  }
+  if (moments_ != nullptr && !stopped && totals_.output_status.ok()) {
+    totals_.output_status = WriteMoments(moments, moments_);
   }
   progress_bar_.Update(Progress{totals_.batches, totals_.bytes, place.fraction_read});
 }

@@ -113,7 +113,11 @@ CLI::App* AddCalibration(CLI::App* calibrate, CommandLine* line,
     line->run = [line, options, verb, call] {
       const auto client = Connect(line->global);
       if (!client.ok()) return ServerError(line->global, client.status());
-      return ReportState(line->global, call(client->get(), *options), verb);
+      const absl::StatusOr<client::State> state = call(client->get(), *options);
+      const bool begun = state.ok() && state->calibration.has_value();
+      return ReportState(
+          line->global, state,
+          begun ? absl::StrCat(verb, ", id ", state->calibration->calibration_id) : verb);
     };
   });
   return command;
@@ -126,9 +130,10 @@ void AddCalibrate(CLI::App* app, CommandLine* line) {
       "  normctl train resnet/bn1 --input batches.npy --batch-size 32 --calibrate\n"
       "  normctl calibrate commit resnet/bn1\n\n"
       "Any number of clients may contribute between begin and commit; the old statistics serve\n"
-      "until the commit. `get` shows the calibration's id: with --calibration-id, train, commit "
-      "and\n"
-      "abort mean no other. A commit without a contribution, or without begin, is exit code 5.");
+      "until the commit. `begin` and `get` show the calibration's id: with --calibration-id, "
+      "train,\n"
+      "commit and abort mean no other. A commit without a contribution, or without begin, is exit\n"
+      "code 5.");
   calibrate->require_subcommand(1);
   const auto options = std::make_shared<CalibrateOptions>();
   CLI::App* const begin = AddCalibration(

@@ -1,6 +1,7 @@
 #include "client/cli/output_file.h"
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -9,6 +10,20 @@
 #include "absl/strings/str_cat.h"
 
 namespace normd::cli {
+namespace {
+
+// Whether two paths lead to one file; false for those that can be written twice, as /dev/null.
+bool IsOneFile(const std::string& a, const std::string& b) {
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(a, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return false;
+  const auto whole = [&ignored](const std::string& path) {
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
+  };
+  return whole(a) == whole(b);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Open(const std::string& path) {
   if (path == "-") {
@@ -66,6 +81,23 @@ absl::Status OutputFile::Finish() {
 
 absl::Status OutputFile::SystemError(absl::string_view what) const {
   return absl::UnavailableError(absl::StrCat("'", path_, "': ", what, ": ", std::strerror(errno)));
+}
+
+std::string OutputFault(absl::Span<const OutputFlag> flags) {
+  for (size_t i = 0; i < flags.size(); ++i) {
+    const OutputFlag& flag = flags[i];
+    if (flag.path.empty()) continue;
+    if (flag.path == "-" && !flag.standard_output) {
+      return absl::StrCat(flag.name, " needs a file: standard output has the summary");
+    }
+    for (const OutputFlag& other : flags.subspan(i + 1)) {
+      if (!other.path.empty() && IsOneFile(flag.path, other.path)) {
+        return absl::StrCat(flag.name, " and ", other.name, " need two files, got '", flag.path,
+                            "' twice");
+      }
+    }
+  }
+  return "";
 }
 
 }  // namespace normd::cli

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace normd::cli {
 
@@ -39,6 +40,17 @@ class OutputFile {
 
   std::FILE* file_;  // null after Finish
 };
+
+// A flag that names a file to write, and the path that it was given; empty: none.
+struct OutputFlag {
+  const char* name;
+  const std::string& path;
+  bool standard_output = false;  // whether "-" may be given
+};
+
+// Why the files cannot all be written: a "-" that may not be given, or two that are one file. Empty
+// when they can.
+std::string OutputFault(absl::Span<const OutputFlag> flags);
 
 }  // namespace normd::cli
 

@@ -35,6 +35,15 @@ std::string OptimizerToText(const ordered_json& optimizer) {
   return text;
 }
 
+// "POOLED, 3 batches, 96 values a channel, id 5f3-2"; one from before ids has none.
+std::string CalibrationToText(const client::Calibration& calibration, client::NormKind kind) {
+  const std::string& id = calibration.calibration_id;
+  return absl::StrCat(MethodName(calibration.method), ", ", calibration.num_batches, " batches, ",
+                      calibration.count, " values a channel",
+                      kind == client::NormKind::kInstanceNorm ? " and sample" : "",
+                      id.empty() ? "" : ", id ", id);
+}
+
 std::string TextTime(absl::Time time) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", time, absl::UTCTimeZone());
 }
@@ -132,12 +141,7 @@ std::string StateToText(const client::State& state, size_t channels_max) {
     table.AddRow({"optimizer_step", absl::StrCat(state.optimizer_step)});
   }
   if (state.calibration.has_value()) {
-    table.AddRow(
-        {"calibration",
-         absl::StrCat(MethodName(state.calibration->method), ", ", state.calibration->num_batches,
-                      " batches, ", state.calibration->count, " values a channel",
-                      config.kind == client::NormKind::kInstanceNorm ? " and sample" : "", ", id ",
-                      state.calibration->calibration_id)});
+    table.AddRow({"calibration", CalibrationToText(*state.calibration, config.kind)});
   }
   table.AddRow({"frozen", yes_or_no(state.frozen)});
   if (config.track_running_stats) {

@@ -17,6 +17,8 @@
 #include "client/cli/batch_ledger.h"
 #include "client/cli/command_line.h"
 #include "client/cli/console.h"
+#include "client/cli/output_file.h"
+#include "client/cli/status_macros.h"
 #include "client/cli/stream_run.h"
 #include "client/cli/text.h"
 
@@ -26,6 +28,7 @@ namespace {
 struct TrainOptions {
   StreamOptions stream;
   bool moments = false;
+  std::string save_moments_path;  // empty: they are not wanted
   bool calibrate = false;
   std::string calibration_id;
   client::Durability durability = client::Durability::kDurable;
@@ -107,6 +110,7 @@ absl::Status SendBatch(const TrainOptions& options, client::NormKind kind, bool 
   client::SendOptions send_options;
   send_options.calibrate = options.calibrate;
   send_options.calibration_id = options.calibration_id;
+  send_options.return_moments = !options.save_moments_path.empty();
   if (options.moments) {
     const absl::StatusOr<client::Moments> moments = client::ComputeMoments(batch, kind);
     if (!moments.ok()) return moments.status();
@@ -118,20 +122,39 @@ absl::Status SendBatch(const TrainOptions& options, client::NormKind kind, bool 
   return stream->Send(options.stream.name, batch, send_options).status();
 }
 
+// The files to write; null for those that were not asked for.
+struct Outputs {
+  std::unique_ptr<ArrayWriter> values;
+  std::unique_ptr<ArrayWriter> moments;
+};
+
+absl::StatusOr<Outputs> OpenOutputs(const TrainOptions& options) {
+  Outputs outputs;
+  if (const std::string& path = options.stream.output_path; !path.empty()) {
+    NORMD_CLI_ASSIGN_OR_RETURN(outputs.values, ArrayWriter::Open(path, FormatOfPath(path)));
+  }
+  if (const std::string& path = options.save_moments_path; !path.empty()) {
+    NORMD_CLI_ASSIGN_OR_RETURN(outputs.moments, ArrayWriter::Open(path, ArrayFormat::kNpy));
+  }
+  return outputs;
+}
+
 ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
   const StreamOptions& stream_options = options.stream;
   const std::string& output_path = stream_options.output_path;
   if (const std::string fault = TerminalFault(stream_options); !fault.empty()) {
     return UsageError(global, fault);
   }
+  if (const std::string fault = OutputFault({{"--output", output_path, /*standard_output=*/true},
+                                             {"--save-moments", options.save_moments_path}});
+      !fault.empty()) {
+    return UsageError(global, fault);
+  }
   const auto reader = ArrayReader::Open(stream_options.input_path);
   if (!reader.ok()) return InputError(global, reader.status());
-  std::unique_ptr<ArrayWriter> writer;
-  if (!output_path.empty()) {
-    auto opened = ArrayWriter::Open(output_path, FormatOfPath(output_path));
-    if (!opened.ok()) return InputError(global, opened.status());
-    writer = *std::move(opened);
-  }
+  absl::StatusOr<Outputs> outputs = OpenOutputs(options);
+  if (!outputs.ok()) return InputError(global, outputs.status());
+  ArrayWriter* const writer = outputs->values.get();
   const auto client = Connect(global);
   if (!client.ok()) return ServerError(global, client.status());
   const auto state = (*client)->GetState(stream_options.name, client::StateView::kBasic);
@@ -143,7 +166,7 @@ ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
   const absl::Time start = absl::Now();
   Updates updates;
   BatchLedger ledger(global, absl::StrCat("train ", stream_options.name), stream_options.keep_going,
-                     writer.get());
+                     writer, outputs->moments.get());
   client::TrainStreamOptions train_options;
   train_options.producer_id = options.producer_id;
   train_options.first_sequence = options.first_sequence;
@@ -154,7 +177,7 @@ ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
     Count(result, &updates);
     std::optional<absl::string_view> output;
     if (result.output.has_value()) output = result.output->bytes();
-    ledger.AddAnswer(result.status, output);
+    ledger.AddAnswer(result.status, output, result.moments);
   };
   // Declared after what its callback uses.
   const auto stream = (*client)->OpenTrainStream(train_options);
@@ -184,12 +207,19 @@ ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
   if (exit_code == ExitCode::kOk) exit_code = summary.totals.first_refusal;
   const bool complete = exit_code == ExitCode::kOk || stream_options.keep_going;
   absl::Status output_status = summary.totals.output_status;
-  if (writer != nullptr && output_status.ok() && complete) output_status = writer->Finish();
+  for (const auto& output : {outputs->values.get(), outputs->moments.get()}) {
+    if (output != nullptr && output_status.ok() && complete) output_status = output->Finish();
+  }
   if (!output_status.ok()) exit_code = InputError(global, output_status);
   if (writer != nullptr && summary.totals.outputs_missing > 0) {
     PrintNote(global, absl::StrCat("the output has NaN for ", summary.totals.outputs_missing,
                                    " mini-batches that were applied before"));
     if (exit_code == ExitCode::kOk) exit_code = ExitCode::kError;
+  }
+  if (outputs->moments != nullptr && summary.totals.moments_missing > 0) {
+    PrintNote(global, absl::StrCat("the moments of ", summary.totals.moments_missing,
+                                   " mini-batches that were applied before were not returned; "
+                                   "backward computes them anew"));
   }
   if (!PrintSummary(global, summary, output_path == "-")) return ExitCode::kInput;
   return exit_code;
@@ -202,6 +232,7 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
       app, "train", "Train a state with mini-batches",
       "  normctl train resnet/bn1 --input batches.npy --batch-size 32\n"
       "  normctl train resnet/bn1 --input batch.npy --output normalized.npy\n"
+      "  normctl train resnet/bn1 --input x.npy --output y.npy --save-moments m.npy\n"
       "  normctl train resnet/bn1 --moments --durability relaxed < batches.npy\n"
       "  normctl train resnet/bn1 --input batches.npy --batch-size 32 --dtype bfloat16\n"
       "  normctl train resnet/bn1 --input batches.npy --batch-size 32 --calibrate\n"
@@ -234,6 +265,13 @@ void AddTrainCommand(CLI::App* app, CommandLine* line) {
                    "order of the input: .npy, or JSON to a .json file; - is standard output")
       ->option_text("FILE|-")
       ->excludes(moments)
+      ->excludes(epochs);
+  command
+      ->add_option("--save-moments", options->save_moments_path,
+                   "Write the moments of each mini-batch for backward --moments: one .npy of\n"
+                   "float64 after another, of shape (3, M) for the M sets that it was\n"
+                   "normalized by: their count, mean and m2")
+      ->option_text("FILE")
       ->excludes(epochs);
   command
       ->add_option("--durability", options->durability,

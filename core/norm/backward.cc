@@ -54,15 +54,12 @@ SetGradient GradientOfSet(NormKind kind, const SetFactors& set, double sum, doub
 template <typename C>
 bool SetCoefficient(const SetFactors& set, double weight, const SetGradient& gradient, size_t index,
                     Coefficients<C>& to) {
-  const auto center = static_cast<C>(set.mean);
   const double of_dy = gradient.of_dy * weight;
-  const double offset = gradient.offset - gradient.of_x * (set.mean - static_cast<double>(center));
-  to.At(0, index) = center;
+  to.At(0, index) = static_cast<C>(set.mean);
   to.At(1, index) = static_cast<C>(of_dy);
   to.At(2, index) = static_cast<C>(gradient.of_x);
-  to.At(3, index) = static_cast<C>(offset);
-  return HoldsCenter<C>(set.mean) && HoldsFactor<C>(of_dy) && HoldsFactor<C>(gradient.of_x) &&
-         HoldsTerm<C>(offset);
+  to.At(3, index) = static_cast<C>(OffsetIn<C>(set.mean, gradient.of_x, gradient.offset));
+  return Holds<C>(set.mean, of_dy, gradient.of_x, gradient.offset);
 }
 
 // The same of every piece of a walk, added up in the end.
@@ -154,14 +151,14 @@ void WalkChannels(const Backward<T>& walk) {
     if (walk.dx == nullptr) return;
     const size_t sample_values = channels * extents.spatial;
     const size_t sample_pieces = std::min(pieces, extents.samples);
-    SetAndUse(
+    SetAndUseChannels(
         by, all, [&](auto& to) { return set_coefficients(all, to); },
-        [&](auto& set) {
+        [&](auto& set, ChannelRange part) {
           ForPieces(extents.samples, sample_pieces, walk.runner,
                     [&](size_t /*piece*/, size_t first, size_t end) {
                       const size_t at = first * sample_values;
                       InputGradientBy(walk.x + at, walk.dy + at,
-                                      {end - first, channels, extents.spatial}, all, set,
+                                      {end - first, channels, extents.spatial}, part, set,
                                       walk.dx + at);
                     });
         });
@@ -174,9 +171,11 @@ void WalkChannels(const Backward<T>& walk) {
                           sums[1]);
       finish_sums(range);
       if (walk.dx == nullptr) continue;
-      SetAndUse(
+      SetAndUseChannels(
           by, range, [&](auto& to) { return set_coefficients(range, to); },
-          [&](auto& set) { InputGradientBy(walk.x, walk.dy, extents, range, set, walk.dx); });
+          [&](auto& set, ChannelRange part) {
+            InputGradientBy(walk.x, walk.dy, extents, part, set, walk.dx);
+          });
     }
   });
 }
@@ -239,9 +238,9 @@ void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Gradients* gra
     }
     return held;
   };
-  SetAndUse(by, of_sets.range, set_coefficients, [&](auto& set) {
-    InputGradientBy(walk.x + of_sets.origin, walk.dy + of_sets.origin, of_sets.extents,
-                    of_sets.range, set, walk.dx + of_sets.origin);
+  SetAndUseChannels(by, of_sets.range, set_coefficients, [&](auto& set, ChannelRange part) {
+    InputGradientBy(walk.x + of_sets.origin, walk.dy + of_sets.origin, of_sets.extents, part, set,
+                    walk.dx + of_sets.origin);
   });
 }
 
@@ -393,10 +392,10 @@ Gradients BackwardByRunning(const Batch& batch, const char* grad_output, const R
       }
       return held;
     };
-    SetAndUse(by, {0, channels}, set_coefficients, [&](auto& set) {
+    SetAndUseChannels(by, {0, channels}, set_coefficients, [&](auto& set, ChannelRange part) {
       ForPieces(extents.samples, pieces, *runner, [&](size_t /*piece*/, size_t first, size_t end) {
-        NormalizeBy(dy + first * sample_values, {end - first, channels, extents.spatial},
-                    {0, channels}, set, dx + first * sample_values);
+        NormalizeBy(dy + first * sample_values, {end - first, channels, extents.spatial}, part, set,
+                    dx + first * sample_values);
       });
     });
   });

@@ -57,21 +57,21 @@ void ComputeChannelMoments(const T* x, const BatchExtents& extents, Moments& mom
   moments = std::move(merged);
 }
 
-// Normalizes all channels, spread over threads by samples or else by channels.
+// Normalizes the channels of `range`, spread over threads by samples or else by channels.
 template <typename T, typename C>
-void NormalizeChannels(const T* x, const BatchExtents& extents, Coefficients<C>& by, T* y,
-                       ParallelRunner& runner) {
+void NormalizeChannels(const T* x, const BatchExtents& extents, ChannelRange range,
+                       Coefficients<C>& by, T* y, ParallelRunner& runner) {
   const size_t sample_values = extents.channels * extents.spatial;
-  const size_t pieces = PieceCount(extents.samples * sample_values, runner);
+  const size_t pieces = PieceCount(extents.samples * range.count * extents.spatial, runner);
   if (extents.samples >= pieces) {
     ForPieces(extents.samples, pieces, runner, [&](size_t /*piece*/, size_t first, size_t end) {
       NormalizeBy(x + first * sample_values, {end - first, extents.channels, extents.spatial},
-                  {0, extents.channels}, by, y + first * sample_values);
+                  range, by, y + first * sample_values);
     });
   } else {
-    ForPieces(extents.channels, std::min(pieces, extents.channels), runner,
+    ForPieces(range.count, std::min(pieces, range.count), runner,
               [&](size_t /*piece*/, size_t first, size_t end) {
-                NormalizeBy(x, extents, {first, end - first}, by, y);
+                NormalizeBy(x, extents, {range.first + first, end - first}, by, y);
               });
   }
 }
@@ -101,9 +101,11 @@ void WalkChannels(const Forward<T>& walk) {
       ComputeChannelMoments(walk.x, extents, *walk.computed, walk.runner);
     if (walk.y == nullptr) return;
     const ChannelRange all = {0, extents.channels};
-    SetAndUse(
+    SetAndUseChannels(
         by, all, [&](auto& to) { return set_coefficients(all, to); },
-        [&](auto& set) { NormalizeChannels(walk.x, extents, set, walk.y, walk.runner); });
+        [&](auto& set, ChannelRange part) {
+          NormalizeChannels(walk.x, extents, part, set, walk.y, walk.runner);
+        });
     return;
   }
   const size_t pass = ChannelsPerPass(extents);
@@ -111,9 +113,9 @@ void WalkChannels(const Forward<T>& walk) {
     for (; first < end; first += pass) {
       const ChannelRange range = {first, std::min(pass, end - first)};
       ComputeMoments(walk.x, extents, range, walk.computed->mean.data(), walk.computed->m2.data());
-      SetAndUse(
+      SetAndUseChannels(
           by, range, [&](auto& to) { return set_coefficients(range, to); },
-          [&](auto& set) { NormalizeBy(walk.x, extents, range, set, walk.y); });
+          [&](auto& set, ChannelRange part) { NormalizeBy(walk.x, extents, part, set, walk.y); });
     }
   });
 }
@@ -155,9 +157,8 @@ void WalkRuns(const Forward<T>& walk) {
         }
         return held;
       };
-      SetAndUse(by, of_sets.range, set_coefficients, [&](auto& set) {
-        NormalizeBy(walk.x + of_sets.origin, of_sets.extents, of_sets.range, set,
-                    walk.y + of_sets.origin);
+      SetAndUseChannels(by, of_sets.range, set_coefficients, [&](auto& set, ChannelRange part) {
+        NormalizeBy(walk.x + of_sets.origin, of_sets.extents, part, set, walk.y + of_sets.origin);
       });
     }
   });
@@ -216,8 +217,8 @@ void WalkSamples(const Forward<T>& walk) {
         }
         return held;
       };
-      SetAndUse(by, {0, channels}, set_coefficients, [&](auto& set) {
-        NormalizeBy(x, extents, {0, channels}, set, walk.y + sample * sample_values);
+      SetAndUseChannels(by, {0, channels}, set_coefficients, [&](auto& set, ChannelRange part) {
+        NormalizeBy(x, extents, part, set, walk.y + sample * sample_values);
       });
     }
   });

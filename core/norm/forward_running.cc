@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "core/kernels/normalize.h"
 #include "core/kernels/running_coefficients.h"
@@ -86,22 +87,26 @@ class PieceReader {
   size_t at_ = 0;  // in the first of them
 };
 
+// `channels` of those of the run, counted over the batch.
 template <typename T, typename C>
-void NormalizeRun(const T* x, const Run& run, Coefficients<C>& by, T* y) {
+void NormalizeRun(const T* x, const Run& run, ChannelRange channels, Coefficients<C>& by, T* y) {
+  const ChannelRange of_run = {channels.first - run.channel, channels.count};
   if constexpr (std::is_same_v<C, ComputeType<T>>) {
-    Normalize(x, run.extents, by[0] + run.channel, by[1] + run.channel, by[2] + run.channel, y);
+    Normalize(x, run.extents, of_run, by[0] + run.channel, by[1] + run.channel, by[2] + run.channel,
+              y);
   } else {
-    ForEachValue(run.extents, {0, run.extents.channels}, [&](size_t i, size_t channel) {
+    ForEachValue(run.extents, of_run, [&](size_t i, size_t channel) {
       const size_t c = run.channel + channel;
       StoreRounded((ToDouble(x[i]) - by.At(0, c)) * by.At(1, c) + by.At(2, c), y + i);
     });
   }
 }
 
-// Normalizes the values [first, end).
-template <typename T, typename C>
+// Normalizes the values [first, end), with `wide` in the channels of `unheld`.
+template <typename T>
 void NormalizeRange(absl::Span<const absl::string_view> pieces, const BatchExtents& extents,
-                    size_t first, size_t end, Coefficients<C>& by, T* y) {
+                    size_t first, size_t end, Coefficients<ComputeType<T>>& by,
+                    Coefficients<double>& wide, absl::Span<const size_t> unheld, T* y) {
   constexpr size_t kBlockValues = kBlockBytes / sizeof(T);
   alignas(64) char block[kBlockBytes];
   PieceReader reader(pieces, first * sizeof(T));
@@ -113,7 +118,10 @@ void NormalizeRange(absl::Span<const absl::string_view> pieces, const BatchExten
     const size_t bytes = run.values() * sizeof(T);
     if (copies) reader.Copy(bytes, block);
     const char* const x = copies ? block : reader.Take(bytes);
-    NormalizeRun(reinterpret_cast<const T*>(x), run, by, y + first);
+    UseParts(by, wide, unheld, {run.channel, run.extents.channels},
+             [&](auto& set, ChannelRange channels) {
+               NormalizeRun(reinterpret_cast<const T*>(x), run, channels, set, y + first);
+             });
     first += run.values();
   }
 }
@@ -165,12 +173,18 @@ void NormalizeByRunning(const Batch& batch, absl::Span<const absl::string_view> 
         return true;
       }
     };
-    SetAndUse(by, {0, extents.channels}, set_coefficients, [&](auto& set) {
-      const size_t parts = PieceCount(values, *runner);
-      const size_t cut = CutValues(extents, parts);
-      ForPieces(values / cut, parts, *runner, [&](size_t /*piece*/, size_t first, size_t end) {
-        NormalizeRange(pieces, extents, first * cut, end * cut, set, reinterpret_cast<T*>(output));
-      });
+    const bool held = set_coefficients(by);
+    Coefficients<double> wide(held ? 0 : extents.channels);
+    std::vector<size_t> unheld;
+    if (!held) {
+      set_coefficients(wide);
+      unheld = Unheld<ComputeType<T>>(wide, {0, extents.channels});
+    }
+    const size_t parts = PieceCount(values, *runner);
+    const size_t cut = CutValues(extents, parts);
+    ForPieces(values / cut, parts, *runner, [&](size_t /*piece*/, size_t first, size_t end) {
+      NormalizeRange(pieces, extents, first * cut, end * cut, by, wide, unheld,
+                     reinterpret_cast<T*>(output));
     });
   });
 }

@@ -16,10 +16,10 @@
 #include "core/tensor/data_type.h"
 #include "core/tensor/half.h"
 
-// What the kernels compute in float32 is computed in float64, one value after another, where
-// float32 does not hold a coefficient: values of some 1e31 and more or a spread below 1e-19 under
-// eps 0, and weights of FLOAT64. Rare, and slow. For the walks of forward and backward
-// alone.
+// What the kernels compute in float32 is computed in float64, one value after another, in channels
+// and blocks of rows of which float32 does not hold a coefficient: values of some 1e31 and more or
+// a spread below 1e-19 under eps 0, channels with weights below 1e-38, and weights of FLOAT64.
+// Rare, and slow. For the walks of forward and backward alone.
 namespace normd {
 
 // Whether x - center, with center rounded to C, is finite for every finite x: no center from half a
@@ -52,8 +52,81 @@ bool HoldsTerms(absl::Span<const double> terms) {
   return true;
 }
 
-// Calls set(by), which fills it for the channels or rows of `range` and tells whether its type
-// holds everything, and then use(by); both with float64 instead where it does not.
+// What is left of `offset` where the center is rounded to C, and factor times its rounding goes
+// into the offset.
+template <typename C>
+double OffsetIn(double center, double factor, double offset) {
+  return offset - (center - static_cast<double>(static_cast<C>(center))) * factor;
+}
+
+// Whether C holds (x - center) * scale + offset.
+template <typename C>
+bool Holds(double center, double scale, double offset) {
+  return HoldsCenter<C>(center) && HoldsFactor<C>(scale) &&
+         HoldsTerm<C>(OffsetIn<C>(center, scale, offset));
+}
+
+// Whether C holds dy * of_dy + (x - center) * of_x + offset.
+template <typename C>
+bool Holds(double center, double of_dy, double of_x, double offset) {
+  return Holds<C>(center, of_x, offset) && HoldsFactor<C>(of_dy);
+}
+
+// The same of what stands at `index`.
+template <typename C>
+bool HoldsAt(Scratch<double, 3>& wide, size_t index) {
+  return Holds<C>(wide.At(0, index), wide.At(1, index), wide.At(2, index));
+}
+template <typename C>
+bool HoldsAt(Scratch<double, 4>& wide, size_t index) {
+  return Holds<C>(wide.At(0, index), wide.At(1, index), wide.At(2, index), wide.At(3, index));
+}
+
+// The channels of `range` whose coefficients C does not hold, ascending.
+template <typename C, size_t kArrays>
+std::vector<size_t> Unheld(Scratch<double, kArrays>& wide, ChannelRange range) {
+  std::vector<size_t> unheld;
+  for (size_t c = range.first; c < range.first + range.count; ++c) {
+    if (!HoldsAt<C>(wide, c)) unheld.push_back(c);
+  }
+  return unheld;
+}
+
+// Calls use(wide, part) for the parts of `range` that are in `unheld`, which ascends, and
+// use(by, part) for the others.
+template <typename C, size_t kArrays, typename Use>
+void UseParts(Scratch<C, kArrays>& by, Scratch<double, kArrays>& wide,
+              absl::Span<const size_t> unheld, ChannelRange range, Use use) {
+  const size_t end = range.first + range.count;
+  auto next = std::lower_bound(unheld.begin(), unheld.end(), range.first);
+  for (size_t at = range.first; at < end;) {
+    const size_t held_end = next == unheld.end() ? end : std::min(*next, end);
+    if (at < held_end) use(by, ChannelRange{at, held_end - at});
+    at = held_end;
+    while (at < end && next != unheld.end() && *next == at) {
+      ++at;
+      ++next;
+    }
+    if (held_end < at) use(wide, ChannelRange{held_end, at - held_end});
+  }
+}
+
+// Calls set(by), which fills it for the channels of `range` and tells whether its type holds
+// everything, and then use(by, range). Where it does not, the channels that it does not hold are
+// set and used with float64.
+template <typename C, size_t kArrays, typename Set, typename Use>
+void SetAndUseChannels(Scratch<C, kArrays>& by, ChannelRange range, Set set, Use use) {
+  if (set(by)) {
+    use(by, range);
+  } else if constexpr (!std::is_same_v<C, double>) {
+    Scratch<double, kArrays> wide(range.count, range.first);
+    set(wide);
+    UseParts(by, wide, Unheld<C>(wide, range), range, use);
+  }
+}
+
+// Calls set(by), which fills it for the rows of `range` and tells whether its type holds
+// everything, and then use(by); both with float64 instead where it does not.
 template <typename C, size_t kArrays, typename Set, typename Use>
 void SetAndUse(Scratch<C, kArrays>& by, ChannelRange range, Set set, Use use) {
   if (set(by)) {
@@ -73,12 +146,10 @@ using Coefficients = Scratch<C, 3>;
 // cannot hold goes into the offset. Whether C holds the rest.
 template <typename C>
 bool SetCoefficient(double mean, double scale, double bias, size_t index, Coefficients<C>& to) {
-  const auto center = static_cast<C>(mean);
-  const double offset = bias - (mean - static_cast<double>(center)) * scale;
-  to.At(0, index) = center;
+  to.At(0, index) = static_cast<C>(mean);
   to.At(1, index) = static_cast<C>(scale);
-  to.At(2, index) = static_cast<C>(offset);
-  return HoldsCenter<C>(mean) && HoldsFactor<C>(scale) && HoldsTerm<C>(offset);
+  to.At(2, index) = static_cast<C>(OffsetIn<C>(mean, scale, bias));
+  return Holds<C>(mean, scale, bias);
 }
 
 inline void StoreRounded(double value, float* to) { *to = static_cast<float>(value); }

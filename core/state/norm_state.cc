@@ -264,8 +264,9 @@ absl::Status NormState::BeginCalibration(CalibrationMethod method) {
   }
   if (calibration.has_value()) {
     return MakeError(Reason::kCalibrationActive,
-                     absl::StrCat("a calibration of ", calibration->num_batches,
-                                  " batches is under way, expected none"));
+                     absl::StrCat("the calibration '", calibration->id, "' of ",
+                                  calibration->num_batches, " batches is under way, expected none"),
+                     {{"calibration_id", calibration->id}});
   }
   calibration = Calibration::Begin(method, config.num_features);
   calibration->id = absl::StrFormat("%x-%x", absl::ToUnixMicros(create_time), revision + 1);

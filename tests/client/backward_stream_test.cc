@@ -1,8 +1,6 @@
 #include "client/cpp/backward_stream.h"
 
-#include <iostream>
 #include <memory>
-#include <random>
 #include <thread>
 #include <vector>
 
@@ -12,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "tests/client/fake_normalization_service.h"
 #include "tests/client/stream_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::client {
 namespace {
@@ -72,9 +71,7 @@ TEST_F(BackwardStreamTest, LeavesOutGradInputWhenAsked) {
 }
 
 TEST_F(BackwardStreamTest, AppliesEveryGradientOnceThroughRandomDropsAndCrashes) {
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   server_.OnMessage([&random](const Message&) {
     switch (random() % 80) {
       case 0:

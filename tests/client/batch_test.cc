@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <iostream>
 #include <limits>
 #include <random>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::client {
 namespace {
@@ -86,9 +86,7 @@ TEST(BatchConvertTest, RoundsOnceWhereRoundingByFloat32WouldRoundTwice) {
 }
 
 TEST(BatchConvertTest, IsTheNearestOfAllFloat16ForRandomValues) {
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   std::uniform_real_distribution<double> exponent(-27, 16);
   for (int i = 0; i < 20000; ++i) {
     const double value = std::exp2(exponent(random)) * (random() % 2 == 0 ? 1 : -1);

@@ -2,9 +2,7 @@
 
 #include <csignal>
 #include <cstdint>
-#include <iostream>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/client/server_testing.h"
 #include "tests/client/stream_testing.h"
+#include "tests/testing/seeded_random.h"
 #include "tests/testing/server_process.h"
 #include "tests/testing/temp_dir.h"
 
@@ -349,9 +348,7 @@ class ClientServerKillTest : public ClientServerTest,
 
 TEST_P(ClientServerKillTest, AppliesEveryUpdateOnceThroughKillsOfTheServer) {
   constexpr int64_t kUpdates = 6000;
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   for (const char* name : {"a", "b", "c"}) Create(name, 1);
   Results<TrainResult> results;
   TrainStreamOptions options;

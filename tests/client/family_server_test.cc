@@ -1,9 +1,7 @@
 // Kinds, dtypes, gradients, learning and calibration through the library, against a real server.
 
 #include <cstdint>
-#include <iostream>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/client/server_testing.h"
 #include "tests/client/stream_testing.h"
+#include "tests/testing/seeded_random.h"
 #include "tests/testing/server_process.h"
 #include "tests/testing/temp_dir.h"
 
@@ -288,9 +287,7 @@ TEST_F(FamilyServerTest, CalibrationReplacesTheStatisticsAtTheCommitAlone) {
 // With x = -1, 1 and dy = (0, 1): grad_bias is 1 in every step.
 TEST_F(FamilyServerTest, AStreamStepsEveryGradientOnceThroughKillsOfTheServer) {
   constexpr int64_t kSteps = 1500;
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   StateConfig config = StateConfig::BatchNorm(1);
   config.parameter_dtype = DataType::kFloat64;
   config.optimizer = Optimizer::Sgd(1);

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <iostream>
 #include <limits>
 #include <random>
 #include <string>
@@ -11,6 +10,7 @@
 #include "client/cpp/error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::client {
 namespace {
@@ -37,9 +37,7 @@ TEST_P(ComputeMomentsTest, EqualsTheTwoPassReferenceInLongDouble) {
   for (const int64_t axis : shape) elements *= axis;
   const int64_t spatial = last ? 1 : elements / shape[0] / channels;
 
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   std::normal_distribution<float> value(1000.0f, 1.0f);
   std::vector<float> values(static_cast<size_t>(elements));
   for (float& x : values) x = value(random);

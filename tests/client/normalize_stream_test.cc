@@ -1,8 +1,6 @@
 #include "client/cpp/normalize_stream.h"
 
-#include <iostream>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -13,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/client/fake_normalization_service.h"
 #include "tests/client/stream_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::client {
 namespace {
@@ -39,9 +38,7 @@ class NormalizeStreamTest : public ::testing::Test {
 Batch BatchOf(int64_t value) { return Batch::Own({1, 1}, {static_cast<float>(value)}); }
 
 TEST_F(NormalizeStreamTest, ReportsEveryResultOnceInTheOrderOfSendingThroughRandomDrops) {
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   server_.OnMessage([&random](const Message&) {
     const uint64_t draw = random() % 60;
     return draw == 0 ? Action::kDropBefore : draw == 1 ? Action::kDropAfter : Action::kAnswer;

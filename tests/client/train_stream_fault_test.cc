@@ -1,7 +1,5 @@
 #include <atomic>
-#include <iostream>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/client/fake_normalization_service.h"
 #include "tests/client/stream_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::client {
 namespace {
@@ -50,9 +49,7 @@ class TrainStreamRandomFaultTest : public TrainStreamFaultTest,
 TEST_P(TrainStreamRandomFaultTest, AppliesEveryUpdateOnceAndInOrder) {
   constexpr int kStates = 5;
   constexpr int64_t kUpdates = 400;
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   server_.OnMessage([&random](const Message&) {
     if (random() % 40 != 0) return Action::kAnswer;
     const std::vector<Action>& actions = GetParam().actions;
@@ -345,9 +342,7 @@ TEST_F(TrainStreamFaultTest, CanBeDestroyedWhileTheServerIsAway) {
 }
 
 TEST_F(TrainStreamFaultTest, CancelledAtRandomMomentsItNeverHangs) {
-  const uint64_t seed = std::random_device()();
-  std::cout << "seed " << seed << "\n";
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   server_.OnMessage([&random](const Message&) {
     return random() % 10 == 0 ? Action::kDropAfter : Action::kAnswer;
   });

@@ -1,5 +1,6 @@
 """What a random case draws: a shape, a config, how it is sent, and data."""
 
+import itertools
 import random
 
 import numpy
@@ -22,13 +23,31 @@ DATA = {
     "one outlier": (lambda g, n: numpy.where(numpy.arange(n) == n // 2, 1e4, g.normal(0, 1, n)),
                     (), ALL),
     "steps of 1e3": (lambda g, n: 1e3 * (numpy.arange(n) % 3) + g.normal(0, 1, n), (), ALL),
-    "constant": (lambda g, n: numpy.full(n, g.normal(0, 10)), ALL, ALL),
+    # Of float32's digits, so that PyTorch's sums in float64 are exact: under a small eps the
+    # rounding of a mean is all that its output has.
+    "constant": (lambda g, n: numpy.full(n, numpy.float32(g.normal(0, 10)), "float64"), ALL, ALL),
 }
 ROW_KINDS = ("LAYER_NORM", "RMS_NORM")
+# Kind and whether it tracks running statistics, as often as they are drawn.
+KINDS = ([("BATCH_NORM", True)] * 3 + [("BATCH_NORM", False)] + [("INSTANCE_NORM", True)] * 2 +
+         [("INSTANCE_NORM", False), ("GROUP_NORM", False), ("LAYER_NORM", False),
+          ("RMS_NORM", False)])
+# What cases go through in turn, so that no chance leaves one out: kind, tracked, dtype, channels
+# last, affine.
+COMBINATIONS = [(*kind, *others) for kind in KINDS
+                for others in itertools.product(ALL, (False, True), (False, True))]
+
 # Two values in a set can be so close that float64 itself has few digits left.
 VALUES_PER_SET_MIN = 4
 # Above twice the 32 Ki values of a piece, where a server spreads a batch over threads.
 VALUES_MAX = 1 << 17
+
+
+def describe(combination):
+    kind, tracked, dtype, channels_last, affine = combination
+    return ", ".join([kind, "tracked" if tracked else "not tracked", dtype,
+                      "channels last" if channels_last else "channels first",
+                      "affine" if affine else "not affine"])
 
 
 class Case:
@@ -39,18 +58,19 @@ class Case:
         self.rng = rng
         self.number = number
         self.generator = numpy.random.default_rng(rng.getrandbits(64))
-        self.kind = rng.choice(["BATCH_NORM", "BATCH_NORM", "BATCH_NORM", "INSTANCE_NORM",
-                                "INSTANCE_NORM", "GROUP_NORM", "LAYER_NORM", "RMS_NORM"])
+        # How often its combination has come before.
+        turn, place = divmod(number, len(COMBINATIONS))
+        self.combination = COMBINATIONS[place]
+        self.kind, self.tracked, self.dtype, self.channels_last, self.affine = self.combination
         self.rows = self.kind in ROW_KINDS
-        self.dtype = rng.choice(["float32", *ALL])
+        self.saves_moments = turn % 2 == 1
+        self.omits_grad_input = {"train": turn % 7 == 2, "eval": turn % 7 == 5}
         self.parameter_dtype = rng.choice(["float32", "float32", "float64"])
-        self.channels_last = rng.random() < 0.4
         self.eps = rng.choice([1e-5, 1e-5, 1e-3, 1e-8, 0.0, 0.5])
         # The machine epsilon of the dtype, which is absent on the wire.
         self.eps_of_dtype = self.kind == "RMS_NORM" and rng.random() < 0.4
-        self.affine = rng.random() < 0.7
         self._draw_shape()
-        self._draw_tracking()
+        self._draw_averaging()
         self.steps = rng.randint(1, 4)
         self.streamed = rng.random() < 0.5
         self.relaxed = rng.random() < 0.5
@@ -85,29 +105,25 @@ class Case:
                 if self.channels % groups == 0 and
                 (self.rank > 2 or self.channels // groups >= VALUES_PER_SET_MIN)])
 
-    def _draw_tracking(self):
+    def _draw_averaging(self):
         rng = self.rng
         self.momentum = rng.choice([0.1, 0.1, None, None, 0.0, 1.0, rng.random()])
         self.correction = rng.choice([1, 1, 0])
-        self.tracked = False
-        if self.kind == "BATCH_NORM":
-            self.tracked = rng.random() < 0.85
-        elif self.kind == "INSTANCE_NORM":
-            self.tracked = rng.random() < 0.6
+        if self.kind == "INSTANCE_NORM" and self.momentum is None:
             # It counts no batches, so it has no cumulative average.
-            self.momentum = 0.1 if self.momentum is None else self.momentum
+            self.momentum = 0.1
 
     def __str__(self):
-        words = [self.kind, self.dtype, f"parameters {self.parameter_dtype}", f"rank {self.rank}",
+        words = [describe(self.combination), f"parameters {self.parameter_dtype}",
+                 f"rank {self.rank}",
                  f"normalized_shape {self.normalized_shape}" if self.rows else f"C {self.channels}",
-                 "channels last" if self.channels_last else "channels first",
                  "eps of dtype" if self.eps_of_dtype else f"eps {self.eps}",
                  f"{self.steps} steps"]
         if self.groups:
             words.append(f"{self.groups} groups")
         if self.tracked:
             words += [f"momentum {self.momentum}", f"correction {self.correction}"]
-        for word in ("affine", "tracked", "streamed", "relaxed", "resumed", "repeats"):
+        for word in ("streamed", "relaxed", "resumed", "repeats"):
             words.append(word if getattr(self, word) else f"not {word}")
         return ", ".join(words)
 

@@ -1,8 +1,9 @@
 """Data on which one-pass and float32 variances fail, through a real server.
 
 Every kind, dtype and layout sees data whose mean is huge beside its deviation, which is very large
-or very small, whose first value is an outlier, and a channel of 10 million values. Variances are
-compared with two passes in numpy.longdouble, eval and training outputs with the same formula there.
+or very small, whose first value is an outlier, and a channel of 10 million values. Variances, and
+the mean squares of RMS norm, are compared with two passes in numpy.longdouble, eval and training
+outputs with the same formula there.
 """
 
 import random
@@ -15,7 +16,7 @@ import wire as wire_module
 from reference import sets_of
 
 VALUES = 10_000_000
-# Of |variance - exact| / exact.
+# Of |variance - exact| / exact, and of mean squares.
 VARIANCE_ERROR_MAX = 1e-9
 # Of |output - exact| / max(|exact|, 1), where float32 or float64 holds the output.
 OUTPUT_ERROR_MAX = 1e-6
@@ -52,6 +53,7 @@ LAYOUTS = {
     "group [N,C,H,W]": ("GROUP_NORM", [3, CHANNELS, 17, 19], False),
     "group [N,H,W,C]": ("GROUP_NORM", [3, CHANNELS, 17, 19], True),
     "layer": ("LAYER_NORM", [7, 513], False),
+    "rms": ("RMS_NORM", [7, 513], False),
 }
 GROUPS = 2
 
@@ -99,7 +101,8 @@ class IllConditionedTest(unittest.TestCase):
 
         Checks these and returns (sent, response, mean, variance) with the exact ones of each set.
         """
-        fields = {"LAYER_NORM": {"normalized_shape": batch.shape[1:]},
+        shape = {"normalized_shape": batch.shape[1:]}
+        fields = {"LAYER_NORM": shape, "RMS_NORM": shape,
                   "GROUP_NORM": {"num_groups": GROUPS}}.get(kind, {})
         wire.create(name, wire.config(batch.shape[1], eps, 1.0, kind=kind, affine=False, **fields))
         sent = wire.tensor(batch, channels_last, dtype)
@@ -137,19 +140,25 @@ class IllConditionedTest(unittest.TestCase):
 
     def check(self, name, kind, batch, dtype, channels_last, eps):
         sent, response, mean, var = self.train(name, kind, batch, dtype, channels_last, eps)
+        if kind == "RMS_NORM":
+            # Its moments make the mean square; it subtracts no mean.
+            moments = response.moments
+            var = var + mean ** 2
+            self.assert_variance("mean square", numpy.array(moments.m2) / moments.count +
+                                 numpy.array(moments.mean) ** 2, var)
+            mean = numpy.zeros_like(mean)
         normalized = (sets(kind, batch) - mean[:, None]) / numpy.sqrt(var + eps)[:, None]
         # Back from sets.
         expected = (normalized.reshape([*batch.swapaxes(0, 1).shape]).swapaxes(0, 1)
                     if kind == "BATCH_NORM" else normalized.reshape(batch.shape))
         self.assert_output("training output", response.output, expected, dtype)
-        if kind not in ("BATCH_NORM", "INSTANCE_NORM"):
-            return
-        shape = [1, batch.shape[1]] + [1] * (batch.ndim - 2)
-        mean, var = (figure.reshape(shape)
-                     for figure in self.check_running(name, batch, mean, var))
+        if kind in ("BATCH_NORM", "INSTANCE_NORM"):
+            shape = [1, batch.shape[1]] + [1] * (batch.ndim - 2)
+            mean, var = (figure.reshape(shape)
+                         for figure in self.check_running(name, batch, mean, var))
+            expected = (batch - mean) / numpy.sqrt(var + eps)
         response = wire.norms.Normalize(wire.data.NormalizeRequest(state=name, input=sent))
-        self.assert_output("eval output", response.output,
-                           (batch - mean) / numpy.sqrt(var + eps), dtype)
+        self.assert_output("eval output", response.output, expected, dtype)
 
     def test_every_kind_dtype_and_layout(self):
         for data, (mean, std, dtypes, eps) in DATA.items():

@@ -1,10 +1,11 @@
 """Random cases of the norm family through a real server against PyTorch in float64.
 
-Each case draws a kind, dtype, shape, layout, config and data (cases.py), trains a few steps over
-the unary method or a stream, as values or as moments, durable or relaxed, normalizes in eval mode,
-and runs backward in both modes, with the moments of the forward call or without. It compares every
-output, moment, running statistic and gradient with the modules of PyTorch (reference.py) within
-the tolerances of tolerances.py.
+Each case takes its turn of the combinations of kind, dtype, layout, affine and tracking, draws a
+shape, config and data (cases.py), trains a few steps over the unary method or a stream, as values
+or as moments, durable or relaxed, normalizes in eval mode, and runs backward in both modes, with
+the moments of the forward call or without. It compares every output, moment, running statistic and
+gradient with the modules of PyTorch (reference.py) within the tolerances of tolerances.py. At the
+end each figure of each combination must have agreed in so many cases at least.
 """
 
 import collections
@@ -21,10 +22,11 @@ from reference import Reference
 from tolerances import Mismatch
 
 
-CASES = 2400
-# Of these, so many of each kind at least.
-CASES_OF_KIND_MIN = {"BATCH_NORM": 300, "INSTANCE_NORM": 100, "GROUP_NORM": 100,
-                     "LAYER_NORM": 100, "RMS_NORM": 100}
+CASES = 15 * len(cases.COMBINATIONS)
+# Of the CASES, those of a combination in which a figure has agreed. Gradients by the moments of the
+# forward call and by those computed anew are two figures, with 7 and 8 turns each; in 2 of the 15
+# grad_input is left out.
+CASES_OF_FIGURE_MIN = 5
 
 
 class Run:
@@ -36,6 +38,7 @@ class Run:
         self.reference = Reference(case)
         # The last batch that was trained with, and its moments as the server returned them.
         self.trained = None
+        self.figures = set()  # that have agreed
 
     def run(self):
         self.create()
@@ -47,10 +50,12 @@ class Run:
     def compare_values(self, figure, actual, expected, scale):
         self.worst.compare_values(figure, self.case.dtype, self.case.number, actual, expected,
                                   scale)
+        self.figures.add(figure)
 
     def compare_stats(self, figure, actual, expected, scale):
         self.worst.compare_stats(figure, self.case.dtype, self.case.number, actual, expected,
                                  scale)
+        self.figures.add(figure)
 
     def create(self):
         case, wire = self.case, self.wire
@@ -147,33 +152,33 @@ class Run:
     def backward(self):
         case, wire = self.case, self.wire
         batch, moments = self.trained
-        asked = [(batch, wire.data.BackwardRequest.TRAIN),
-                 (case.batch(), wire.data.BackwardRequest.EVAL)]
+        asked = [("train", batch), ("eval", case.batch())]
         requests, gradients = [], []
-        for number, (batch, mode) in enumerate(asked):
+        for number, (mode, batch) in enumerate(asked):
             gradients.append(case.grad_output(batch.shape))
             request = wire.data.BackwardRequest(
-                state=self.name, sequence=number, input=case.tensor(wire, batch), mode=mode,
+                state=self.name, sequence=number, input=case.tensor(wire, batch),
+                mode=wire.data.BackwardRequest.Mode.Value(mode.upper()),
                 grad_output=case.tensor(wire, gradients[-1]),
-                omit_grad_input=case.rng.random() < 0.15)
-            if number == 0 and case.rng.random() < 0.5:
+                omit_grad_input=case.omits_grad_input[mode])
+            if mode == "train" and case.saves_moments:
                 request.moments.CopyFrom(moments)
             requests.append(request)
-        for request, response, grad_output, (batch, mode) in zip(
+        for request, response, grad_output, (mode, batch) in zip(
                 requests, self.call("Backward", requests), gradients, asked):
-            training = mode == wire.data.BackwardRequest.TRAIN
-            self.check_gradients(request, response, batch, grad_output, training)
+            self.check_gradients(request, response, batch, grad_output, mode)
 
-    def check_gradients(self, request, response, batch, grad_output, training):
+    def check_gradients(self, request, response, batch, grad_output, mode):
         case = self.case
-        mode = "train" if training else "eval"
+        training = mode == "train"
         expected = self.reference.backward(batch, grad_output, training)
         scales = self.reference.backward_scales(batch, grad_output, training)
+        figure = mode + (" by saved moments" if request.HasField("moments") else "")
         if response.HasField("grad_input") == request.omit_grad_input:
             raise Mismatch(f"omit_grad_input {request.omit_grad_input} and "
                            f"grad_input {response.HasField('grad_input')}")
         if not request.omit_grad_input:
-            self.compare_values(f"{mode} grad_input",
+            self.compare_values(f"{figure} grad_input",
                                 case.array(self.wire, response.grad_input, request.input),
                                 expected[0], scales[0])
         for place, field in enumerate(("grad_weight", "grad_bias"), start=1):
@@ -182,8 +187,9 @@ class Run:
                                f"got {response.HasField(field)}")
             if expected[place] is not None:
                 self.worst.compare_parameter_gradients(
-                    f"{mode} {field}", case.parameter_dtype, case.number,
+                    f"{figure} {field}", case.parameter_dtype, case.number,
                     self.wire.array(getattr(response, field)), expected[place], scales[place])
+                self.figures.add(f"{figure} {field}")
 
     def call(self, method, requests):
         """The responses to all requests, by the unary method or its stream."""
@@ -215,15 +221,17 @@ def main():
     torch.set_num_threads(1)
     worst = tolerances.Worst()
     failed = 0
-    ran = collections.Counter()
+    # Cases that agreed, by combination and figure.
+    covered = collections.Counter()
     with NormdServer(arguments.server) as server:
         wire = wire_module.Wire(server.address)
         for number in numbers:
             case = cases.Case(arguments.seed, number)
             try:
                 with numpy.errstate(divide="ignore", invalid="ignore"):
-                    Run(case, wire, worst).run()
-                ran[case.kind, case.dtype] += 1
+                    run = Run(case, wire, worst)
+                    run.run()
+                covered.update((case.combination, figure) for figure in run.figures)
             except (Mismatch, wire.RpcError) as error:
                 failed += 1
                 again = wire_module.reproduction(arguments, "--seed", arguments.seed,
@@ -231,22 +239,37 @@ def main():
                 print(f"case {number} ({case}):\n  {error}\n  again: {again}", flush=True)
     print("largest errors:")
     worst.print()
-    print("cases: " + ", ".join(f"{kind} {dtype} {count}"
-                                for (kind, dtype), count in sorted(ran.items())))
     print(f"{len(numbers) - failed} cases agree, {failed} differ")
-    few = too_few(ran) if len(numbers) >= CASES else []
-    for line in few:
+    gaps = check_coverage(covered) if len(numbers) >= CASES else []
+    for line in gaps:
         print(line)
-    return 1 if failed or few else 0
+    return 1 if failed or gaps else 0
 
 
-def too_few(ran):
-    """A line for each kind of which fewer cases agreed than promised."""
-    of_kind = collections.Counter()
-    for (kind, _), count in ran.items():
-        of_kind[kind] += count
-    return [f"{kind}: expected at least {least} cases that agree, got {of_kind[kind]}"
-            for kind, least in CASES_OF_KIND_MIN.items() if of_kind[kind] < least]
+def figures_of(combination):
+    """What is compared in the cases of a combination."""
+    kind, tracked, _, _, affine = combination
+    figures = ["train output", "eval output", "moments mean", "moments var"]
+    if tracked:
+        figures += ["running_mean", "running_var"]
+    gradients = ["grad_input"]
+    if affine:
+        gradients += ["grad_weight"] + ["grad_bias"] * (kind != "RMS_NORM")
+    return figures + [f"{mode} {gradient}" for gradient in gradients
+                      for mode in ("train", "train by saved moments", "eval")]
+
+
+def check_coverage(covered):
+    """Prints a summary; returns a line for each figure of a combination with too few cases."""
+    expected = [(combination, figure) for combination in dict.fromkeys(cases.COMBINATIONS)
+                for figure in figures_of(combination)]
+    fewest = min(expected, key=lambda place: covered[place])
+    print(f"{len(expected)} figures of combinations; the fewest cases, {covered[fewest]}, have "
+          f"{fewest[1]} of {cases.describe(fewest[0])}")
+    return [f"{cases.describe(combination)}: expected {figure} to agree in at least "
+            f"{CASES_OF_FIGURE_MIN} cases, got {covered[combination, figure]}"
+            for combination, figure in expected
+            if covered[combination, figure] < CASES_OF_FIGURE_MIN]
 
 
 if __name__ == "__main__":

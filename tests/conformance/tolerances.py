@@ -89,5 +89,5 @@ class Worst:
 
     def print(self):
         for (figure, dtype), (error, allowed, case, count) in sorted(self._errors.items()):
-            print(f"  {figure:17} {dtype:9} {error:.2e}  (allowed {allowed:.0e}, case {case}, "
+            print(f"  {figure:34} {dtype:9} {error:.2e}  (allowed {allowed:.0e}, case {case}, "
                   f"{count} compared)")

@@ -11,13 +11,6 @@
 namespace normd::testing {
 namespace {
 
-uint64_t PickSeed() {
-  uint64_t seed = 0;
-  const char* wanted = std::getenv("NORMD_TEST_SEED");
-  if (wanted == nullptr || !absl::SimpleAtoi(wanted, &seed)) seed = std::random_device()();
-  return seed;
-}
-
 std::unique_ptr<client::Client> ConnectTo(const std::string& address,
                                           absl::Duration call_timeout = absl::Seconds(30)) {
   client::ClientOptions options;
@@ -46,10 +39,6 @@ void ExpectStats(const client::State& state, const ExpectedStats& expected, doub
 
 }  // namespace
 
-FaultTest::FaultTest() : seed_(PickSeed()), random_(seed_) {
-  std::cout << "NORMD_TEST_SEED=" << seed_ << std::endl;
-}
-
 void FaultTest::StartServer(ServerOptions options) {
   options.data_dir = data_.path() + "/states";
   if (!address_.empty()) options.listen = {address_};
@@ -60,7 +49,7 @@ void FaultTest::StartServer(ServerOptions options) {
 }
 
 void FaultTest::StartLoad(int clients) {
-  auto load = TrainLoad::Start(address_, clients, seed_);
+  auto load = TrainLoad::Start(address_, clients, random_.seed());
   ASSERT_TRUE(load.ok()) << load.status();
   load_ = *std::move(load);
 }

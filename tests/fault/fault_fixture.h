@@ -11,6 +11,7 @@
 
 #include "absl/time/time.h"
 #include "tests/fault/train_load.h"
+#include "tests/testing/seeded_random.h"
 #include "tests/testing/server_process.h"
 #include "tests/testing/temp_dir.h"
 
@@ -20,9 +21,6 @@ namespace normd::testing {
 // checks of what it kept.
 class FaultTest : public ::testing::Test {
  protected:
-  // Prints the seed; the environment variable NORMD_TEST_SEED sets it.
-  FaultTest();
-
   // Starts a server on the data folder, at the address of the one before. Fails the test when it
   // does not serve.
   void StartServer(ServerOptions options = {});
@@ -47,8 +45,7 @@ class FaultTest : public ::testing::Test {
     return std::uniform_int_distribution<int64_t>(low, high)(random_);
   }
 
-  uint64_t seed_;
-  std::mt19937_64 random_;
+  SeededRandom random_;
   TempDir data_;
   std::string address_;
   int checks_ = 0;

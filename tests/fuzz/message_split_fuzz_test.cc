@@ -15,6 +15,7 @@
 #include "google/protobuf/unknown_field_set.h"
 #include "normd/v1/normalization_service.pb.h"
 #include "proto/wire/message_split.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::wire {
 namespace {
@@ -198,13 +199,11 @@ class MessageSplitFuzzTest : public ::testing::Test {
     EXPECT_LT(accepted_, 2 * kMutations);
   }
 
-  const unsigned seed_ = std::random_device()();
-  std::mt19937_64 random_{seed_};
+  SeededRandom random_;
   int accepted_ = 0;
 
  private:
   const google::protobuf::LogSilencer silencer_;  // of names that are not UTF-8
-  const ::testing::ScopedTrace trace_{__FILE__, __LINE__, "seed " + std::to_string(seed_)};
 };
 
 TEST_F(MessageSplitFuzzTest, TrainRequest) { Run<v1::TrainRequest>(); }

@@ -65,6 +65,8 @@ BANNED = [
     (CODE, r"\busing namespace\b", "name what is used"),
     (CODE, r"\.detach\(\)", "join threads"),
     (CODE, r"\b(std::)?s?rand\(", "use <random> with a printed seed"),
+    (r"^tests/(?!benchmarks/|testing/seeded_random\.cc).*" + CODE, r"\brandom_device\b",
+     "use SeededRandom, whose seed can be given"),
     (r"^(core|server|client)/.*\.h$", r"\bstd::string_view\b",
      "absl::string_view stands in our interfaces"),
     (CODE, r"catch \(\.\.\.\)", "catch what is expected"),

@@ -87,6 +87,7 @@ PLANTED = [
     (rules.check_banned, {"server/a.cc": "using namespace std;\n"}, "name what is used"),
     (rules.check_banned, {"server/a.cc": "  thread.detach();\n"}, "join threads"),
     (rules.check_banned, {"server/a.cc": "  int x = rand();\n"}, "printed seed"),
+    (rules.check_banned, {"tests/core/a.cc": "  std::random_device seed;\n"}, "SeededRandom"),
     (rules.check_banned, {"server/a.h": "void F(std::string_view x);\n"}, "absl::string_view"),
     (rules.check_banned, {"server/a.cc": "  } catch (...) {\n"}, "catch what"),
     (rules.check_banned, {"tests/a.py": "  except:\n"}, "catch what"),

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/wire_error.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::testing {
 namespace {
@@ -61,10 +62,10 @@ void ExpectWhole(const v1::State& state) {
 class ConcurrencyTest : public ServerTest {
  protected:
   // One client's random operations.
-  void Run(int thread, uint32_t seed) {
-    std::mt19937 random(seed + static_cast<uint32_t>(thread));
+  void Run(int thread, uint64_t seed) {
+    std::mt19937_64 random(seed + static_cast<uint64_t>(thread));
     const auto pick = [&random](int n) {
-      return static_cast<int>(random() % static_cast<uint32_t>(n));
+      return static_cast<int>(random() % static_cast<uint64_t>(n));
     };
     int64_t sequence = 0;
     for (int i = 0; i < kOperations && !HasFailure(); ++i) {
@@ -194,9 +195,7 @@ class ConcurrencyTest : public ServerTest {
 };
 
 TEST_F(ConcurrencyTest, EveryUpdateCountsOnceAndEveryReadIsWhole) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(absl::StrCat("seed ", seed));
-  std::cout << "seed " << seed << std::endl;
+  const SeededRandom random;
   normd::ServerOptions options = OnDisk();
   options.write_shards = 3;
   StartServer(options);
@@ -204,7 +203,8 @@ TEST_F(ConcurrencyTest, EveryUpdateCountsOnceAndEveryReadIsWhole) {
     ASSERT_TRUE(Create(LastBatchState(absl::StrCat("kept", i))).ok());
   }
   std::vector<std::thread> threads;
-  for (int t = 0; t < kThreads; ++t) threads.emplace_back([this, t, seed] { Run(t, seed); });
+  for (int t = 0; t < kThreads; ++t)
+    threads.emplace_back([this, t, seed = random.seed()] { Run(t, seed); });
   for (std::thread& thread : threads) thread.join();
   for (int round = 0; round < 2; ++round) {
     for (size_t i = 0; i < kKept; ++i) {

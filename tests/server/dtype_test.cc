@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/wire_error.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::testing {
 namespace {
@@ -124,9 +125,7 @@ TEST_P(DtypeTest, WhatIsNotFiniteIsRefusedWithItsIndex) {
 
 // Longer than what several threads share, and of a length that no vector divides.
 TEST_P(DtypeTest, ALargeBatchOnSeveralThreadsGivesWhatOneGives) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(absl::StrCat("seed ", seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   std::normal_distribution<double> normal(1, 2);
   constexpr int64_t kChannels = 7;
   constexpr int64_t kSamples = 30001;

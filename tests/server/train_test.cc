@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/wire_error.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::testing {
 namespace {
@@ -83,9 +84,7 @@ TEST_F(TrainTest, UsesWeightAndBiasForTheOutput) {
 
 // The same 2 x 3 x 8 values as every rank and layout.
 TEST_F(TrainTest, EveryRankAndLayoutGivesTheSameStatistics) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(absl::StrCat("seed ", seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   std::normal_distribution<float> normal(5, 3);
   constexpr int kSamples = 2;
   constexpr int kChannels = 3;

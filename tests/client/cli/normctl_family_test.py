@@ -277,6 +277,94 @@ class BackwardTest(ServerTest):
         self.failure(NOT_FOUND, "backward", self.name + "none", "--grad-output", dy,
                      stdin=b"[[1, 2]]")
 
+    def test_takes_the_moments_that_train_has_saved(self):
+        # Of a mini-batch x, the axes of its sets, whose order is that of the moments.
+        shape = (5, 3, 7)
+        for arguments, axes in [
+                (["--num-features", "3"], (0, 2)),
+                (["--kind", "instance_norm", "--num-features", "3", "--affine",
+                  "--track-running-stats"], (2,)),
+                (["--kind", "group_norm", "--num-features", "3", "--num-groups", "1"], (1, 2)),
+                (["--kind", "layer_norm", "--normalized-shape", "7"], (2,)),
+                (["--kind", "rms_norm", "--normalized-shape", "3,7"], (1, 2))]:
+            for dtype in ("f2", "f4", "f8"):
+                with self.subTest(arguments=arguments, dtype=dtype):
+                    name = f"{self.name}/{self.random.integers(1 << 40)}"
+                    self.out("create", name, *arguments)
+                    x = self.random.normal(3, 2, shape).astype(dtype)
+                    files = ["--input", self.save("x.npy", x), "--batch-size", "2"]
+                    self.out("train", name, *files, "--save-moments", self.path("m.npy"))
+                    with open(self.path("m.npy"), "rb") as file:
+                        for batch in (x[:2].astype("f8"), x[2:4].astype("f8"), x[4:].astype("f8")):
+                            saved = np.load(file)
+                            self.assertEqual(saved.dtype, np.float64)
+                            mean = batch.mean(axes).reshape(-1)
+                            count = batch.size // mean.size
+                            np.testing.assert_array_equal(saved[0], [count] * mean.size)
+                            np.testing.assert_allclose(saved[1], mean, rtol=1e-12)
+                            np.testing.assert_allclose(saved[2], batch.var(axes).reshape(-1) *
+                                                       count, rtol=1e-12)
+                        self.assertEqual(file.read(), b"")
+                    backward = ["backward", name, *files, "--grad-output",
+                                self.save("dy.npy", self.random.normal(0, 1, shape).astype(dtype)),
+                                "--grad-input"]
+                    anew = self.json(*backward, self.path("anew.npy"))
+                    by_saved = self.json(*backward, self.path("saved.npy"), "--moments",
+                                         self.path("m.npy"))
+                    self.assertEqual(by_saved, anew)
+                    np.testing.assert_array_equal(np.load(self.path("saved.npy")),
+                                                  np.load(self.path("anew.npy")))
+
+    def test_uses_the_moments_and_not_the_input(self):
+        self.create("--num-features", "1", "--eps", "0")
+        command = ["backward", self.name, "--grad-output",
+                   self.save("dy.npy", np.array([[0], [3]], "f4")), "--grad-input",
+                   self.path("dx.npy"), "--grad-weight", self.path("dw.npy"), "--moments"]
+        # As of -2 and 6: mean 2 and m2 32, so that invstd is 1/4.
+        self.out(*command, self.save("m.npy", np.array([[2], [2], [32]], "f4")), stdin=b"[[2],[6]]")
+        self.assertEqual(np.load(self.path("dw.npy")), 3)
+        # invstd (dy - 1.5 - 1.5 xhat) with xhat of 0 and 1.
+        np.testing.assert_array_equal(np.load(self.path("dx.npy")), [[-0.375], [0]])
+        # JSON, and what the server says of moments that are not the input's.
+        self.assertIn("MOMENTS_LENGTH_MISMATCH", self.failure(
+            REFUSED, *command, "-", "--input", self.save("x.npy", np.array([[2], [6]], "f4")),
+            stdin=b"[[3], [2], [32]]"))
+
+    def test_a_refused_mini_batch_has_no_moments_and_they_are_computed_anew(self):
+        self.create("--num-features", "1")
+        x = np.array([[1], [np.inf], [3], [4]], "f4")
+        self.failure(REFUSED, "train", self.name, "--input", self.save("x.npy", x), "--batch-size",
+                     "2", "--keep-going", "--save-moments", self.path("m.npy"))
+        with open(self.path("m.npy"), "rb") as file:
+            self.assertEqual(np.load(file).shape, (3, 0))
+            np.testing.assert_array_equal(np.load(file), [[2], [3.5], [0.5]])
+        files = ["--grad-output", self.save("dy.npy", np.ones((4, 1), "f4")), "--batch-size", "2",
+                 "--moments", self.path("m.npy")]
+        self.assertIn("NON_FINITE_VALUE", self.failure(
+            REFUSED, "backward", self.name, "--input", self.path("x.npy"), *files))
+        summary = self.json("backward", self.name, "--input", self.save("y.npy", x[[0, 2, 2, 3]]),
+                            *files)
+        self.assertEqual((summary["batches"], summary["grad_bias"]), (2, [4]))
+
+    def test_refuses_moments_that_are_none_or_of_other_mini_batches(self):
+        self.create("--num-features", "1")
+        dy = self.save("dy.npy", np.ones((4, 1), "f4"))
+        self.out("train", self.name, "--input", dy, "--batch-size", "2", "--save-moments",
+                 self.path("m.npy"))
+        command = ["backward", self.name, "--input", dy, "--grad-output", dy, "--moments"]
+        error = self.failure(INPUT, *command, self.path("m.npy"), "--batch-size", "1")
+        self.assertIn("/m.npy' ends before ", error)
+        self.assertIn("cut the input as it was when the moments were saved (--batch-size)", error)
+        self.assertIn("/dy.npy' ends before ", self.failure(
+            INPUT, *command, self.path("m.npy"), "--batch-size", "4"))
+        for array, text in [([[1, 2]], "got shape (1, 2)"), ([1, 2, 3], "got shape (3,)"),
+                            ([[4, 5], [0, 0], [1, 1]], "got the counts 4 and 5"),
+                            ([[2.5], [0], [1]], "got the count 2.5"),
+                            ([[-1], [0], [1]], "got the count -1")]:
+            error = self.failure(INPUT, *command, self.save("none.npy", np.array(array, "f8")))
+            self.assertIn("expected moments, an array of shape (3, M)", error)
+            self.assertIn(text, error)
+
     def test_applies_gradients_from_files(self):
         self.create("--num-features", "2", "--optimizer", "sgd", "--lr", "0.5")
         command = ["apply-gradients", self.name, "--grad-weight",
@@ -322,7 +410,14 @@ class CalibrateTest(ServerTest):
             self.assertIn("CALIBRATION_NOT_ACTIVE", self.failure(REFUSED, *arguments))
         self.assertIn("ETAG_MISMATCH", self.failure(REFUSED, "calibrate", "begin", self.name,
                                                     "--etag", "stale"))
-        self.out("calibrate", "begin", self.name, "--etag", etag)
+        begun = self.out("calibrate", "begin", self.name, "--etag", etag)
+        state = self.json("get", self.name)
+        calibration_id = state["calibration"]["calibration_id"]
+        self.assertEqual(begun, f"{self.name} calibration begun, id {calibration_id} (revision "
+                                f"{state['revision']}, etag {state['etag']})\n")
+        error = self.failure(REFUSED, "calibrate", "begin", self.name)
+        self.assertIn("CALIBRATION_ACTIVE", error)
+        self.assertIn(f"the calibration '{calibration_id}' of 0 batches is under way", error)
         self.assertIn("CALIBRATION_EMPTY", self.failure(REFUSED, "calibrate", "commit", self.name))
         for verb in ("commit", "abort"):
             self.assertIn("ETAG_MISMATCH", self.failure(REFUSED, "calibrate", verb, self.name,

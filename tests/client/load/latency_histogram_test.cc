@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd::load {
 namespace {
@@ -52,9 +53,7 @@ TEST(LatencyHistogramTest, IsWithinOneIn128AroundEveryPowerOfTwo) {
 }
 
 TEST(LatencyHistogramTest, IsWithinOneIn128OfThePercentilesOfRandomDurations) {
-  const auto seed = std::random_device()();
-  SCOPED_TRACE(testing::Message() << "seed " << seed);
-  std::mt19937_64 random(seed);
+  SeededRandom random;
   std::lognormal_distribution<double> duration(11, 3);
   LatencyHistogram histogram;
   std::vector<int64_t> values;

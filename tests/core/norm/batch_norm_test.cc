@@ -14,6 +14,7 @@
 #include "core/norm/normalization.h"
 #include "core/norm/running_stats.h"
 #include "tests/core/norm/batch_norm_reference.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -46,13 +47,6 @@ void ExpectOutput(const std::vector<float>& output, const ReferenceOutput& refer
 
 class BatchNormTest : public testing::Test {
  protected:
-  BatchNormTest() : seed_(std::random_device()()), random_(seed_) {}
-
-  void SetUp() override { RecordProperty("seed", static_cast<int>(seed_)); }
-  void TearDown() override {
-    if (HasFailure()) ADD_FAILURE() << "seed " << seed_;
-  }
-
   // A batch whose channels have means of up to 10 and deviations of up to 3.
   TestBatch RandomBatch(const std::vector<int64_t>& sizes, Layout layout) {
     TestBatch batch = MakeBatch(sizes, layout, [this] { return Normal(); });
@@ -90,8 +84,7 @@ class BatchNormTest : public testing::Test {
   float Normal() { return std::normal_distribution<float>()(random_); }
   float Uniform() { return std::uniform_real_distribution<float>()(random_); }
 
-  const uint32_t seed_;
-  std::mt19937 random_;
+  SeededRandom random_;
 };
 
 TEST_F(BatchNormTest, ChannelAxisIsOneOrTheLastAndCountIsSamplesTimesSpatial) {

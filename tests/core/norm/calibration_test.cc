@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/testing/seeded_random.h"
+
 namespace normd {
 namespace {
 
@@ -117,9 +119,7 @@ TEST(CalibrationTest, InstanceNormCountsNoBatches) {
 
 // What update_bn does: a reset, then folds with momentum None.
 TEST(CalibrationTest, MeanOfBatchesEqualsACumulativeAverageFromTheStart) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   std::uniform_real_distribution<double> uniform(-10, 10);
   for (int round = 0; round < 100; ++round) {
     const NormConfig config = Config(static_cast<int>(random() % 2));
@@ -143,9 +143,7 @@ TEST(CalibrationTest, MeanOfBatchesEqualsACumulativeAverageFromTheStart) {
 
 // 1e-12 relative to the largest value: sums of up to 50 batches in another order.
 TEST(CalibrationTest, OrderOfTheBatchesDoesNotMatter) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   std::normal_distribution<double> normal(100, 1);
   for (int round = 0; round < 100; ++round) {
     std::vector<Rows> batches(1 + random() % 50);

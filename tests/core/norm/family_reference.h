@@ -142,9 +142,10 @@ inline FamilyReference ReferenceOf(const FamilyCase& c, const std::vector<double
     const size_t set = places.set[i];
     return 1 / std::sqrt((is_rms ? square[set] : r.m2[set] / count) + c.eps);
   };
-  // In float64 the mean itself is rounded, which costs a small x - mean digits.
+  // The mean is rounded in float64, which costs a small x - mean digits: few of a dtype that has
+  // few.
   const auto rounded_center = [&](size_t i) {
-    return c.dtype == DataType::kFloat64 ? std::abs(center(i)) : 0.0L;
+    return std::abs(center(i)) * (c.dtype == DataType::kFloat64 ? 1 : 0x1p-29L);
   };
   const auto weight_of = [&](size_t i) -> long double {
     return weight.empty() ? 1.0 : weight[places.parameter[i]];

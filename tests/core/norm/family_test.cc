@@ -14,6 +14,7 @@
 #include "core/norm/normalization.h"
 #include "tests/core/error_matchers.h"
 #include "tests/core/norm/family_reference.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -83,12 +84,6 @@ std::vector<FamilyCase> Cases() {
 
 class FamilyTest : public testing::TestWithParam<DataType> {
  protected:
-  FamilyTest() : seed_(std::random_device()()), random_(seed_) {}
-
-  void TearDown() override {
-    if (HasFailure()) ADD_FAILURE() << "seed " << seed_;
-  }
-
   // `count` values around `mean` that the dtype holds exactly.
   std::vector<double> Draw(DataType dtype, size_t count, double mean) {
     std::normal_distribution<double> normal(mean, 1.5);
@@ -99,8 +94,7 @@ class FamilyTest : public testing::TestWithParam<DataType> {
 
   void Check(const FamilyCase& c, ParallelRunner* runner);
 
-  const uint32_t seed_;
-  std::mt19937 random_;
+  SeededRandom random_;
 };
 
 void ExpectClose(const std::vector<double>& actual, const std::vector<long double>& expected,

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/norm/normalization.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -39,9 +40,7 @@ class ForwardRunningTest : public testing::Test {
     return bytes;
   }
 
-  const unsigned seed_ = std::random_device()();
-  std::mt19937_64 random_{seed_};
-  const testing::ScopedTrace trace_{__FILE__, __LINE__, absl::StrCat("seed ", seed_)};
+  SeededRandom random_;
 };
 
 // The pieces of `bytes`, each in memory of its own that begins at any address.
@@ -50,7 +49,7 @@ struct Scattered {
   std::vector<absl::string_view> pieces;
 };
 
-Scattered Scatter(absl::string_view bytes, size_t piece_max, std::mt19937_64& random) {
+Scattered Scatter(absl::string_view bytes, size_t piece_max, SeededRandom& random) {
   Scattered scattered;
   std::vector<size_t> shifts;
   while (!bytes.empty()) {

@@ -13,6 +13,7 @@
 
 #include "core/norm/running_stats.h"
 #include "tests/core/error_matchers.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -391,9 +392,7 @@ TEST(MergeTest, CountStaysAtTheEndOfInt64) {
 
 // Relative error allowed to m2: 1e-12, for means of up to 1e3 standard deviations.
 TEST(MergeTest, PartsInAnyOrderEqualOnePass) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   for (int round = 0; round < 300; ++round) {
     const double center = std::uniform_real_distribution<double>(-1e3, 1e3)(random);
     std::normal_distribution<double> normal(center, 1.0);
@@ -418,9 +417,7 @@ TEST(MergeTest, PartsInAnyOrderEqualOnePass) {
 }
 
 TEST(MergeTest, SidesMayBeSwapped) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   std::uniform_real_distribution<double> uniform(-10, 10);
   for (int round = 0; round < 1000; ++round) {
     const Moments a = {.count = 1 + static_cast<int64_t>(random() % 1000),

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/testing/seeded_random.h"
+
 namespace normd {
 namespace {
 
@@ -133,9 +135,7 @@ TEST(RunningStatsTest, StatisticsAreKeptInFloat64) {
 // Against the formula of torch/nn/modules/batchnorm.py in long double: 1e-13 relative to the
 // largest value that went in.
 TEST(RunningStatsTest, RandomFoldsEqualAPlainReference) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   std::uniform_real_distribution<double> uniform(0, 1);
   constexpr int kChannels = 3;
   for (int round = 0; round < 200; ++round) {

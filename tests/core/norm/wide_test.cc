@@ -6,13 +6,17 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/norm/normalization.h"
 #include "tests/core/norm/family_reference.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -29,6 +33,7 @@ struct WideCase {
   double weight = 1;
   double bias = 1;
   double grad = 1;
+  std::optional<double> odd_weight;  // of every third channel or column
 };
 
 void PrintTo(const WideCase& c, std::ostream* out) { *out << c.name; }
@@ -54,14 +59,8 @@ std::vector<FamilyCase> Walks() {
   return cases;
 }
 
-class WideTest : public testing::TestWithParam<WideCase> {
+class WideChannelsTest : public testing::Test {
  protected:
-  WideTest() : seed_(std::random_device()()), random_(seed_) {}
-
-  void TearDown() override {
-    if (HasFailure()) ADD_FAILURE() << "seed " << seed_;
-  }
-
   // Values in mean +- spread that `dtype` holds.
   std::vector<double> Draw(DataType dtype, size_t count, double mean, double spread) {
     std::uniform_real_distribution<double> uniform(-1, 1);
@@ -70,9 +69,10 @@ class WideTest : public testing::TestWithParam<WideCase> {
     return FromBytes(dtype, ToBytes(dtype, values));
   }
 
-  const uint32_t seed_;
-  std::mt19937 random_;
+  SeededRandom random_;
 };
+
+class WideTest : public WideChannelsTest, public testing::WithParamInterface<WideCase> {};
 
 // `size`: the magnitudes that were added up. What `dtype` does not hold is an infinity.
 void ExpectHeld(DataType dtype, const std::string& bytes, const std::vector<long double>& expected,
@@ -108,7 +108,10 @@ TEST_P(WideTest, EqualsTheReference) {
       const auto features = static_cast<size_t>(config.num_features);
       const std::vector<double> x = Draw(dtype, c.NumElements(), data.mean, data.spread);
       const std::vector<double> dy = Draw(dtype, c.NumElements(), 0, data.grad);
-      const std::vector<double> weight(features, data.weight);
+      std::vector<double> weight(features, data.weight);
+      for (size_t i = 1; i < features && data.odd_weight.has_value(); i += 3) {
+        weight[i] = *data.odd_weight;
+      }
       const std::vector<double> bias(HasBias(config) ? features : 0, data.bias);
       const FamilyReference reference = ReferenceOf(c, x, dy, weight, bias);
 
@@ -160,6 +163,8 @@ const WideCase kCases[] = {
     {.name = "WeightAndInvstdBeyondFloat32", .mean = 0, .spread = 1e-12, .eps = 0, .weight = 1e30},
     {.name = "WeightBelowFloat32OfAWideBatch", .mean = 0, .spread = 1e30, .weight = 1e-10},
     {.name = "BiasBeyondFloat32", .mean = 1, .spread = 2, .bias = -1e300},
+    {.name = "SomeWeightsSubnormal", .mean = 1, .spread = 1e3, .bias = 0, .odd_weight = 0x1p-133},
+    {.name = "SomeWeightsBeyondFloat32", .mean = 1, .spread = 2, .odd_weight = 1e300},
 };
 
 INSTANTIATE_TEST_SUITE_P(Data, WideTest, testing::ValuesIn(kCases),
@@ -198,6 +203,71 @@ TEST(WideRunningTest, EvalIsComputedInFloat64) {
     EXPECT_EQ(grad[0], kInf);
     EXPECT_NEAR(grad[last ? 1 : 2], 1e-39, 1e-44);
     EXPECT_NEAR(grad[last ? 2 : 4], 1e-9, 1e-16);
+  }
+}
+
+// Channels whose weights float32 holds keep the bits that they have when it holds all; float64
+// gives others to many of them.
+TEST_F(WideChannelsTest, LeaveTheOthersToTheKernels) {
+  for (const FamilyCase& c : Walks()) {
+    if (c.has_rows()) continue;
+    SCOPED_TRACE(c.ToString());
+    const auto features = static_cast<size_t>(c.Config().num_features);
+    const std::vector<double> held(features, 1.5);
+    std::vector<double> some_held = held;
+    for (const size_t channel : {size_t{0}, size_t{1}, size_t{4}}) some_held[channel] = 1e-40;
+    const std::string bytes = ToBytes(c.dtype, Draw(c.dtype, c.NumElements(), 1, 3));
+    const std::string dy = ToBytes(c.dtype, Draw(c.dtype, c.NumElements(), 0, 1));
+    const std::vector<int64_t> shape = c.Shape();
+    const Batch batch =
+        *Batch::Create(*TensorView::Create(c.dtype, c.layout, shape, bytes), c.Config());
+    const auto moments =
+        ComputeBatchMoments(batch, NonFinitePolicy::kRefuse, ParallelRunner::Inline());
+    ASSERT_TRUE(moments.ok()) << moments.status();
+    const std::vector<double> mean(features, 0.75);
+    const std::vector<double> var(features, 3.5);
+
+    using Call = std::function<void(const Affine&, char*)>;
+    std::vector<std::pair<std::string, Call>> calls;
+    calls.emplace_back("train", [&](const Affine& affine, char* to) {
+      NormalizeByItself(batch, *moments, affine, to, ParallelRunner::Inline());
+    });
+    if (c.kind == NormKind::kBatchNorm) {
+      calls.emplace_back("eval", [&](const Affine& affine, char* to) {
+        NormalizeByRunning(batch, {.mean = mean, .var = var}, affine, to, ParallelRunner::Inline());
+      });
+      calls.emplace_back("eval backward", [&](const Affine& affine, char* to) {
+        BackwardByRunning(batch, dy.data(), {.mean = mean, .var = var}, affine,
+                          /*wants_parameters=*/false, to, ParallelRunner::Inline());
+      });
+    }
+    // In a group the gradients of one channel depend on the weights of all.
+    if (c.kind != NormKind::kGroupNorm) {
+      calls.emplace_back("train backward", [&](const Affine& affine, char* to) {
+        BackwardByItself(batch, dy.data(), *moments, affine, /*wants_parameters=*/false, to,
+                         ParallelRunner::Inline());
+      });
+    }
+    const std::vector<size_t> channels = PlacesOf(c).parameter;
+    for (const auto& named : calls) {
+      SCOPED_TRACE(named.first);
+      const auto called_with = [&](const std::vector<double>& weight) {
+        std::string result(bytes.size(), '\0');
+        named.second({.eps = 1e-5, .eps_of_dtype = false, .weight = weight, .bias = {}},
+                     result.data());
+        return FromBytes(c.dtype, result);
+      };
+      const std::vector<double> expected = called_with(held);
+      const std::vector<double> actual = called_with(some_held);
+      for (size_t i = 0; i < actual.size(); ++i) {
+        if (some_held[channels[i]] == held[channels[i]]) {
+          ASSERT_EQ(actual[i], expected[i]) << i;
+        } else {
+          // To the last digit of what is left, the smallest float.
+          ASSERT_NEAR(actual[i], expected[i] / 1.5 * 1e-40, 0x1p-149) << i;
+        }
+      }
+    }
   }
 }
 

@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <deque>
-#include <iostream>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +14,7 @@
 #include "core/registry/state_registry.h"
 #include "tests/core/registry/registry_fixture.h"
 #include "tests/core/registry/registry_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -64,6 +63,7 @@ class ManyStatesTest : public ::normd::testing::RegistryTest {
 
   int64_t cache_bytes_max_ = kCacheBytes;
 
+  SeededRandom random_;
   // Every state, in the order of numbers and in a random one.
   std::vector<int> all_ = [] {
     std::vector<int> all(kStates);
@@ -71,10 +71,8 @@ class ManyStatesTest : public ::normd::testing::RegistryTest {
     return all;
   }();
   std::vector<int> shuffled_ = [this] {
-    const auto seed = std::random_device()();
-    std::cout << "seed " << seed << "\n";
     std::vector<int> shuffled = all_;
-    std::shuffle(shuffled.begin(), shuffled.end(), std::mt19937(seed));
+    std::shuffle(shuffled.begin(), shuffled.end(), random_);
     return shuffled;
   }();
 };

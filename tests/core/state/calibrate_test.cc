@@ -226,9 +226,12 @@ TEST(CalibrateTest, OneWithoutAnIdIsMeantByNone) {
 TEST(CalibrateTest, BeginsOnceAndOnlyWithRunningStatistics) {
   NormState state = Calibrating(kPooled);
   ASSERT_TRUE(Contribute(state, GoodBatch()).ok());
-  EXPECT_THAT(state.BeginCalibration(kMeanOfBatches),
+  const absl::Status refused = state.BeginCalibration(kMeanOfBatches);
+  const std::string id = state.calibration->id;
+  EXPECT_THAT(refused,
               IsError(Reason::kCalibrationActive,
-                      "a calibration of 1 batches is under way, expected none"));
+                      "the calibration '" + id + "' of 1 batches is under way, expected none"));
+  EXPECT_THAT(GetErrorMetadata(refused), Contains(Pair("calibration_id", id)));
   EXPECT_EQ(state.calibration->method, kPooled);
   NormState untracked = NewState({.track_running_stats = false});
   EXPECT_THAT(

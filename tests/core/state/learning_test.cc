@@ -15,6 +15,7 @@
 #include "tests/core/error_matchers.h"
 #include "tests/core/state/record_bytes.h"
 #include "tests/core/state/state_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -329,9 +330,7 @@ TEST(UpdateOptimizerTest, OptimizerMayComeLater) {
 
 // Steps of a state that lies on disk between them equal steps without the disk, bit by bit.
 TEST(LearningTest, StepsGoOnOverTheDisk) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   std::normal_distribution<double> normal(0, 1);
   for (int round = 0; round < 60; ++round) {
     NormConfig config = Learning();

@@ -4,13 +4,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/state/state_codec.h"
 #include "tests/core/error_matchers.h"
 #include "tests/core/state/record_bytes.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 
@@ -35,6 +39,25 @@ inline void ExpectDamaged(const absl::StatusOr<NormState>& decoded, const std::s
   EXPECT_EQ(decoded.status().code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(GetErrorMetadata(decoded.status()),
               testing::ElementsAre(testing::Pair("name", name)));
+}
+
+// `record` with one to four bytes of its message changed, left out or added, and a checksum that
+// fits.
+inline std::string Mutated(std::string record, SeededRandom& random) {
+  for (uint32_t k = random() % 4; k < 4; ++k) {
+    const size_t at = 8 + random() % (record.size() - 8);
+    switch (random() % 3) {
+      case 0:
+        record[at] = static_cast<char>(random());
+        break;
+      case 1:
+        record.erase(at, 1);
+        break;
+      default:
+        record.insert(at, 1, static_cast<char>(random()));
+    }
+  }
+  return WithChecksum(std::move(record));
 }
 
 }  // namespace normd

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "tests/core/state/record_bytes.h"
 #include "tests/core/state/record_testing.h"
 #include "tests/core/state/state_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -196,9 +196,7 @@ TEST(StateCodecTest, EmptyRecordWithARightChecksumIsFound) {
 }
 
 TEST(StateCodecTest, RandomGarbageIsDamaged) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   // protobuf logs every name that is not UTF-8.
   const google::protobuf::LogSilencer silencer;
   for (int round = 0; round < 20000; ++round) {
@@ -214,30 +212,14 @@ TEST(StateCodecTest, RandomGarbageIsDamaged) {
 
 // Mutated records with a right checksum: what is not damaged is a state that can be written again.
 TEST(StateCodecTest, MutatedRecordIsDamagedOrAState) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   // protobuf logs every name that is not UTF-8.
   const google::protobuf::LogSilencer silencer;
   const NormState state = FullState();
   const std::string record = EncodeState(state);
   int states = 0;
   for (int round = 0; round < 20000; ++round) {
-    std::string mutated = record;
-    for (uint32_t k = random() % 4; k < 4; ++k) {
-      const size_t at = 8 + random() % (mutated.size() - 8);
-      switch (random() % 3) {
-        case 0:
-          mutated[at] = static_cast<char>(random());
-          break;
-        case 1:
-          mutated.erase(at, 1);
-          break;
-        default:
-          mutated.insert(at, 1, static_cast<char>(random()));
-      }
-    }
-    const auto decoded = Decode(state, WithChecksum(mutated));
+    const auto decoded = Decode(state, Mutated(record, random));
     if (decoded.ok()) {
       ++states;
       ExpectRoundTrip(*decoded);

@@ -6,16 +6,15 @@
 
 #include <cstdint>
 #include <limits>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/base/limits.h"
 #include "tests/core/error_matchers.h"
-#include "tests/core/state/record_bytes.h"
 #include "tests/core/state/record_testing.h"
 #include "tests/core/state/state_testing.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -275,30 +274,14 @@ INSTANTIATE_TEST_SUITE_P(Parts, DamagedRecordTest, testing::ValuesIn(DamagedCase
 // Mutated records with a right checksum: what is not damaged is a state that can be written again
 // and goes on learning.
 TEST(StateRecordTest, MutatedRecordIsDamagedOrAState) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  SeededRandom random;
   // protobuf logs every name that is not UTF-8.
   const google::protobuf::LogSilencer silencer;
   const std::vector<NormState> states = {LearnedState(), CalibratingState()};
   int good = 0;
   for (int round = 0; round < 20000; ++round) {
     const NormState& state = states[round % states.size()];
-    std::string mutated = EncodeState(state);
-    for (uint32_t k = random() % 4; k < 4; ++k) {
-      const size_t at = 8 + random() % (mutated.size() - 8);
-      switch (random() % 3) {
-        case 0:
-          mutated[at] = static_cast<char>(random());
-          break;
-        case 1:
-          mutated.erase(at, 1);
-          break;
-        default:
-          mutated.insert(at, 1, static_cast<char>(random()));
-      }
-    }
-    auto decoded = Decode(state, WithChecksum(mutated));
+    auto decoded = Decode(state, Mutated(EncodeState(state), random));
     if (!decoded.ok()) {
       ASSERT_THAT(decoded, HasReason(Reason::kRecordDamaged));
       continue;

@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <map>
 #include <memory>
-#include <random>
 #include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "tests/core/store/store_test_util.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -57,7 +57,7 @@ std::string RunAndKill(const std::string& directory, int commits_min) {
 }
 
 TEST(RocksdbCrashTest, AKilledProcessLosesNothingItAcknowledged) {
-  std::mt19937_64 generator = SeededGenerator();
+  SeededRandom generator;
   const TempFolder folder;
   const std::string data = folder.Child("data");
   std::map<std::string, int64_t> acknowledged;

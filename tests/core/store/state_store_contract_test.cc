@@ -7,7 +7,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -21,6 +20,7 @@
 #include "core/store/rocksdb_state_store.h"
 #include "core/store/state_store.h"
 #include "tests/core/store/store_test_util.h"
+#include "tests/testing/seeded_random.h"
 
 namespace normd {
 namespace {
@@ -190,7 +190,7 @@ TEST_P(StateStoreContractTest, KeepsAnyBytesOfAnyLength) {
   std::string all_bytes;
   for (int i = 0; i < 512; ++i) all_bytes.push_back(static_cast<char>(i));
   std::string large(kMiB, '\0');
-  std::mt19937_64 generator = SeededGenerator();
+  SeededRandom generator;
   for (char& byte : large) byte = static_cast<char>(generator());
   const std::string long_name(kStateNameBytesMax, 'n');
   ASSERT_TRUE(store_
@@ -294,7 +294,7 @@ TEST_P(StateStoreContractTest, ReadersSeeWholeRecordsWhileAWriterCommits) {
 
 // Random commits, right and wrong, beside a std::map that does what the contract says.
 TEST_P(StateStoreContractTest, DoesWhatAMapDoes) {
-  std::mt19937_64 generator = SeededGenerator();
+  SeededRandom generator;
   const auto below = [&generator](uint64_t n) { return static_cast<int64_t>(generator() % n); };
   std::map<std::string, std::pair<int64_t, std::string>> model;
 

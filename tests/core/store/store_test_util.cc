@@ -64,13 +64,6 @@ std::vector<StoredRecord> ListAll(const StateStore& store) {
   }
 }
 
-std::mt19937_64 SeededGenerator() {
-  const char* given = std::getenv("NORMD_TEST_SEED");
-  const uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device()();
-  std::cout << "NORMD_TEST_SEED=" << seed << std::endl;
-  return std::mt19937_64(seed);
-}
-
 RocksdbOptions SmallOptions(const std::string& directory) {
   RocksdbOptions options;
   options.directory = directory;

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -40,9 +39,6 @@ std::string Describe(const std::vector<StoredRecord>& records);
 
 // All records of the store, page by page.
 std::vector<StoredRecord> ListAll(const StateStore& store);
-
-// A generator whose seed is printed; NORMD_TEST_SEED sets it.
-std::mt19937_64 SeededGenerator();
 
 // The options of a small store in `directory`.
 RocksdbOptions SmallOptions(const std::string& directory);
