@@ -17,7 +17,7 @@ namespace {
 // Larger responses are sent at once.
 constexpr int64_t kDeferredBytesMax = 16 * kKiB;
 
-// From here on a request keeps its thread long enough for another to read and write meanwhile.
+// From here on a request takes a thread some hundred microseconds.
 constexpr int64_t kLongBytes = 256 * kKiB;
 
 class MessageStream final : public LongCall,
@@ -158,7 +158,7 @@ class MessageStream final : public LongCall,
 
   // Hands a message to the handler, while the one after it is read.
   void Handle(grpc::ByteBuffer& request, int64_t id) {
-    if (static_cast<int64_t>(request.Length()) >= kLongBytes) queue_.serving_queue()->WakeThread();
+    if (static_cast<int64_t>(request.Length()) >= kLongBytes) ServingQueue::NoteLongEvent();
     method_.handler->Handle(&request, std::make_shared<Call>(shared_from_this(), id));
   }
 

@@ -34,6 +34,8 @@ struct Deferred {
 };
 thread_local Deferred deferred;
 
+thread_local bool long_event = false;  // see NoteLongEvent
+
 void RunDeferred() {
   std::vector<std::shared_ptr<DeferredWork>> work;
   work.swap(deferred.work);
@@ -57,7 +59,8 @@ class Load {
   Verdict OnEvent(const void* call) {
     several_calls_ |= call != call_ && call_ != nullptr;
     call_ = call;
-    if (++events_ % kEventsPerLook != 0) return Verdict::kNone;
+    if (++events_ < kEventsPerLook && !std::exchange(long_event, false)) return Verdict::kNone;
+    events_ = 0;
     const Clock::time_point now = Clock::now();
     if (now - begin_ < kLoadPeriod) return Verdict::kNone;
     const std::chrono::nanoseconds cpu = ThreadCpuTime();
@@ -83,7 +86,7 @@ class Load {
   std::chrono::nanoseconds begin_cpu_ = ThreadCpuTime();
   const void* call_ = nullptr;
   bool several_calls_ = false;
-  uint64_t events_ = 0;
+  int events_ = 0;  // since the last look
 };
 
 gpr_timespec Deadline(bool rests) {
@@ -157,11 +160,7 @@ void ServingQueue::Start() {
 
 void ServingQueue::Post(absl::AnyInvocable<void()> work) { new Posted(this, std::move(work)); }
 
-void ServingQueue::WakeThread() {
-  if (resting_.load(std::memory_order_relaxed) == 0) return;
-  absl::MutexLock lock(&mutex_);
-  wakes_ = std::min(wakes_ + 1, resting_.load(std::memory_order_relaxed));
-}
+void ServingQueue::NoteLongEvent() { long_event = true; }
 
 void ServingQueue::Run(bool rests) {
   deferred.queue = queue_.get();
@@ -193,6 +192,12 @@ void ServingQueue::Run(bool rests) {
       load.Reset();
     }
   }
+}
+
+void ServingQueue::WakeThread() {
+  if (resting_.load(std::memory_order_relaxed) == 0) return;
+  absl::MutexLock lock(&mutex_);
+  wakes_ = std::min(wakes_ + 1, resting_.load(std::memory_order_relaxed));
 }
 
 bool ServingQueue::Rest() {

@@ -61,8 +61,7 @@ class DeferredWork {
 // A server's completion queue and the threads that wait for its events. Every tag on it is a
 // QueueEvent. gRPC hands each event from the thread that polls to one that waits, which costs more
 // than the event where there is little to do: so one thread serves alone, and others join it when
-// it is busy with several calls or about to be busy for long, and rest again when they have little
-// to do. Thread-safe.
+// it is busy with several calls, and rest again when they have little to do. Thread-safe.
 class ServingQueue {
  public:
   // Keeps the queue open for operations. Thread-compatible.
@@ -101,14 +100,16 @@ class ServingQueue {
   // threads it may overlap.
   void Post(absl::AnyInvocable<void()> work);
 
-  // Has a thread that rests, if any does, wait for events: the calling one will be busy for long.
-  void WakeThread();
+  // The event under way on this thread takes long: the thread's load is looked at when it ends.
+  static void NoteLongEvent();
 
  private:
   class Posted;
 
   // Serves until the queue has ended. `rests`: joins only when woken.
   void Run(bool rests);
+  // Has a thread that rests, if any does, wait for events.
+  void WakeThread();
   // Waits to be woken; false when the queue has ended.
   bool Rest();
 

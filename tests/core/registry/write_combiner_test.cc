@@ -6,62 +6,19 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
-#include "core/base/memory_budget.h"
 #include "core/state/state_codec.h"
 #include "tests/core/registry/registry_testing.h"
+#include "tests/core/registry/write_combiner_fixture.h"
 
-namespace normd {
+namespace normd::testing {
 namespace {
 
-using ::normd::testing::Create;
-using ::normd::testing::Delete;
-using ::normd::testing::FakeClock;
-using ::normd::testing::Fold;
-using ::normd::testing::FunctionChange;
-using ::normd::testing::GatedStore;
-using ::normd::testing::Look;
-using ::normd::testing::Outcome;
-using ::normd::testing::RecordingObserver;
 using ::testing::ElementsAre;
 using ::testing::Pair;
-
-class WriteCombinerTest : public ::testing::Test {
- protected:
-  void Start(const WriteCombiner::Options& options = {}) {
-    combiner_ = std::make_unique<WriteCombiner>(options, &memory_, &store_, &clock_, &observer_);
-  }
-
-  static std::shared_ptr<StateEntry> NewEntry(const std::string& name) {
-    return std::make_shared<StateEntry>(name, nullptr);
-  }
-
-  std::shared_ptr<Outcome> Submit(const std::shared_ptr<StateEntry>& entry,
-                                  FunctionChange::Function function,
-                                  Durability durability = Durability::kDurable) {
-    auto outcome = std::make_shared<Outcome>();
-    combiner_->Submit(entry,
-                      std::make_unique<FunctionChange>(std::move(function), outcome, durability));
-    return outcome;
-  }
-
-  // An entry whose state is on disk.
-  std::shared_ptr<StateEntry> NewState(const std::string& name, int64_t num_features = 1) {
-    auto entry = NewEntry(name);
-    EXPECT_TRUE(Submit(entry, Create(name, num_features))->Await().ok());
-    return entry;
-  }
-
-  FakeClock clock_;
-  MemoryBudget memory_{kGiB};
-  GatedStore store_;
-  RecordingObserver observer_;
-  std::unique_ptr<WriteCombiner> combiner_;
-};
 
 TEST_F(WriteCombinerTest, CommitsOnceForConcurrentUpdates) {
   Start();
@@ -122,59 +79,6 @@ TEST_F(WriteCombinerTest, ShowsReadersOnlyWhatIsOnDisk) {
   EXPECT_EQ(durable->published->revision, 2);
   const StoredRecord record = store_.Load("a").value();
   EXPECT_EQ(DecodeState("a", record.revision, record.data)->num_batches_tracked(), 1);
-}
-
-TEST_F(WriteCombinerTest, AnswersRelaxedBeforeTheDisk) {
-  Start();
-  const auto entry = NewState("a");
-  store_.Close();
-  const auto relaxed = Submit(entry, Fold(1), Durability::kRelaxed);
-  ASSERT_TRUE(relaxed->done.HasBeenNotified());
-  EXPECT_TRUE(relaxed->status.ok());
-  EXPECT_EQ(relaxed->published->revision, 1) << "the value on disk, without the update";
-  store_.Open();
-  EXPECT_TRUE(Submit(entry, Look())->Await().ok());
-  EXPECT_EQ(entry->published()->revision, 2);
-}
-
-TEST_F(WriteCombinerTest, RelaxedUpdatesWaitForEachOtherAndForOneThatIsWaitedFor) {
-  Start({.relaxed_commit_delay = absl::Hours(24)});
-  const auto first = NewState("first");
-  const auto second = NewState("second");
-  for (int i = 0; i < 10; ++i) {
-    for (const auto& entry : {first, second}) {
-      EXPECT_TRUE(Submit(entry, Fold(1), Durability::kRelaxed)->done.HasBeenNotified());
-    }
-  }
-  EXPECT_EQ(store_.commits_begun(), 2);
-  EXPECT_EQ(second->published()->revision, 1) << "durable first, then visible";
-  EXPECT_TRUE(Submit(first, Fold(1))->Await().ok());
-  EXPECT_EQ(store_.commits_begun(), 3) << "of both states";
-  EXPECT_EQ(first->published()->revision, 12);
-  EXPECT_EQ(second->published()->revision, 11);
-}
-
-TEST_F(WriteCombinerTest, RelaxedUpdatesAreCommittedAfterTheDelay) {
-  Start({.relaxed_commit_delay = absl::Milliseconds(1)});
-  const auto entry = NewState("a");
-  Submit(entry, Fold(1), Durability::kRelaxed);
-  store_.AwaitCommitsBegun(2);
-}
-
-TEST_F(WriteCombinerTest, RelaxedUpdatesOfManyBytesDoNotWait) {
-  Start({.dirty_bytes_max = 100'000, .relaxed_commit_delay = absl::Hours(24)});
-  const auto entry = NewState("a", 1000);
-  ASSERT_GT(entry->published()->MemoryBytes(), 100'000 / 4);
-  Submit(entry, Fold(1), Durability::kRelaxed);
-  store_.AwaitCommitsBegun(2);
-}
-
-TEST_F(WriteCombinerTest, ShutdownDoesNotWaitForTheDelay) {
-  Start({.relaxed_commit_delay = absl::Hours(24)});
-  const auto entry = NewState("a");
-  Submit(entry, Fold(1), Durability::kRelaxed);
-  combiner_->Shutdown(absl::InfiniteDuration());
-  EXPECT_EQ(store_.Load("a")->revision, 2);
 }
 
 TEST_F(WriteCombinerTest, TheNextCommitDoesNotWaitForTheAnswersOfTheLast) {
@@ -420,19 +324,6 @@ TEST_F(WriteCombinerTest, CountsTheMemoryOfDraftsUntilTheyAreOnDisk) {
   EXPECT_EQ(memory_.used(MemoryUse::kWrites), 0);
 }
 
-TEST_F(WriteCombinerTest, RelaxedWaitsForTheDiskWhenTooMuchIsBehind) {
-  Start({.dirty_bytes_max = 100'000});
-  const auto small = NewState("small", 1);
-  const auto large = NewState("large", 3000);
-  store_.Close();
-  const auto first = Submit(large, Fold(1), Durability::kRelaxed);
-  EXPECT_TRUE(first->done.HasBeenNotified());
-  const auto second = Submit(small, Fold(1), Durability::kRelaxed);
-  EXPECT_FALSE(second->done.HasBeenNotified());
-  store_.Open();
-  EXPECT_TRUE(second->Await().ok());
-}
-
 TEST_F(WriteCombinerTest, TriesAgainWhileTheStoreIsFull) {
   Start({.retry_delay = absl::Milliseconds(1)});
   const auto entry = NewState("a");
@@ -529,4 +420,4 @@ TEST_F(WriteCombinerTest, AppliesEveryUpdateOfManyThreadsOnce) {
 }
 
 }  // namespace
-}  // namespace normd
+}  // namespace normd::testing
