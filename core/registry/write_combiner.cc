@@ -50,12 +50,12 @@ void WriteCombiner::Submit(const std::shared_ptr<StateEntry>& entry,
       const bool must_wait = !relaxed && (changed || write.queued || write.committing);
       const bool was_due = IsDue();
       if (changed || must_wait) Enqueue(entry);
-      if (must_wait) {
-        ++pending_updates_;
-        write.waiters.push_back({std::move(change), std::move(status)});
-      }
+      if (must_wait) ++pending_updates_;
       if (!was_due && IsDue()) wake_.Signal();
-      if (must_wait) return;
+      if (must_wait) {
+        write.waiters.push_back({std::move(change), std::move(status)});
+        return;
+      }
     }
   }
   change->OnDone(status, entry->published());

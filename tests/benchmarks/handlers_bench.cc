@@ -119,7 +119,7 @@ std::string RequestBytes(int64_t rows) {
 }
 
 template <typename Handler, typename Request>
-void BM_Handle(benchmark::State& state) {
+void Handle(benchmark::State& state) {
   House house;
   const DataContext context = house.context();
   Handler handler(context);
@@ -134,7 +134,7 @@ void BM_Handle(benchmark::State& state) {
 }
 
 // The limit: the same without a handler.
-void BM_Copy(benchmark::State& state) {
+void Copy(benchmark::State& state) {
   const std::string bytes = RequestBytes<v1::NormalizeRequest>(state.range(0));
   for (auto _ : state) {
     const grpc::Slice slice(bytes);
@@ -146,9 +146,9 @@ void BM_Copy(benchmark::State& state) {
   }
 }
 
-BENCHMARK(BM_Copy)->Arg(1)->Arg(16)->Arg(256)->Arg(4096);
-BENCHMARK(BM_Handle<NormalizeHandler, v1::NormalizeRequest>)->Arg(1)->Arg(16)->Arg(256)->Arg(4096);
-BENCHMARK(BM_Handle<TrainHandler, v1::TrainRequest>)->Arg(2)->Arg(16)->Arg(256)->Arg(4096);
+BENCHMARK(Copy)->Arg(1)->Arg(16)->Arg(256)->Arg(4096);
+BENCHMARK(Handle<NormalizeHandler, v1::NormalizeRequest>)->Arg(1)->Arg(16)->Arg(256)->Arg(4096);
+BENCHMARK(Handle<TrainHandler, v1::TrainRequest>)->Arg(2)->Arg(16)->Arg(256)->Arg(4096);
 
 }  // namespace
 }  // namespace normd
