@@ -125,11 +125,19 @@ absl::StatusOr<int64_t> AwaitTracked(BenchStates& states, int64_t expected,
 absl::StatusOr<BenchResult> Measure(const GlobalOptions& global, const BenchOptions& options,
                                     BenchStates& states, StopSignals& signals) {
   const bool is_normd = options.peer == BenchPeer::kNormd;
-  if (is_normd) {
-    NORMD_CLI_RETURN_IF_ERROR(states.Create(client::StateConfig::BatchNorm(BenchChannels(options)),
-                                            [&signals] { return signals.HaveCome(); }));
-  }
   const bool is_counted = is_normd && options.mode != load::Mode::kNormalize;
+  if (is_normd) {
+    const bool must_be_new = is_counted && !options.existing;
+    const absl::Status created =
+        states.Create(client::StateConfig::BatchNorm(BenchChannels(options)), must_be_new,
+                      [&signals] { return signals.HaveCome(); });
+    if (must_be_new && absl::IsAlreadyExists(created)) {
+      return absl::AlreadyExistsError(
+          absl::StrCat(created.message(),
+                       ", and would be trained: give another --prefix, or --existing to train it"));
+    }
+    NORMD_CLI_RETURN_IF_ERROR(created);
+  }
   int64_t tracked_before = 0;
   if (is_counted) {
     NORMD_CLI_ASSIGN_OR_RETURN(tracked_before, states.NumBatchesTracked());

@@ -81,6 +81,9 @@ void AddStateOptions(CLI::App* command, BenchOptions* options) {
                    "The states are PREFIX0, PREFIX1, ...; those that are not there are\n"
                    "created, and deleted at the end (default bench/)")
       ->option_text("PREFIX");
+  command->add_flag("--existing", options->existing,
+                    "train, train-moments: train states that were there before, too, instead of\n"
+                    "refusing to");
   command->add_flag("--keep", options->keep, "Do not delete the states that were created");
   command
       ->add_option("--peer", options->peer,

@@ -34,6 +34,7 @@ struct BenchOptions {
   // Where they go.
   int64_t states = 1;
   std::string prefix = "bench/";
+  bool existing = false;
   bool keep = false;
 
   // How they are sent.

@@ -27,13 +27,13 @@ BenchStates::BenchStates(client::Client* client, std::string prefix, int64_t cou
   for (int64_t i = 0; i < count; ++i) names_.push_back(absl::StrCat(prefix_, i));
 }
 
-absl::Status BenchStates::Create(const client::StateConfig& config,
+absl::Status BenchStates::Create(const client::StateConfig& config, bool must_be_new,
                                  const std::function<bool()>& should_stop) {
   return ForEach("create states", [&](size_t index) {
     if (should_stop()) return absl::CancelledError("interrupted");
     const absl::Status status = client_->CreateState(names_[index], config).status();
     is_created_[index] = status.ok();
-    return absl::IsAlreadyExists(status) ? absl::OkStatus() : status;
+    return absl::IsAlreadyExists(status) && !must_be_new ? absl::OkStatus() : status;
   });
 }
 

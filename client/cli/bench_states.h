@@ -20,9 +20,10 @@ class BenchStates {
   // `client` must outlive this.
   BenchStates(client::Client* client, std::string prefix, int64_t count);
 
-  // Creates those that are not there. Errors: those of CreateState; kCancelled once `should_stop`
-  // says so, which is called by several threads.
-  absl::Status Create(const client::StateConfig& config, const std::function<bool()>& should_stop);
+  // Creates those that are not there. Errors: those of CreateState, but for a state that is there
+  // unless `must_be_new`; kCancelled once `should_stop` says so, which is called by several threads.
+  absl::Status Create(const client::StateConfig& config, bool must_be_new,
+                      const std::function<bool()>& should_stop);
 
   // The sum of num_batches_tracked over all of them. Errors: those of ListStates.
   absl::StatusOr<int64_t> NumBatchesTracked();

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 
-from normctl_process import ERROR, NOT_FOUND, REFUSED, UNAVAILABLE
+from normctl_process import ALREADY_EXISTS, ERROR, NOT_FOUND, REFUSED, UNAVAILABLE
 from normctl_with_server import NormdServer, ServerTest, main
 
 
@@ -78,22 +78,33 @@ class BenchTest(ServerTest):
     def test_keeps_its_states_when_asked_and_those_of_others_always(self):
         self.out("create", f"{self.prefix}1", "--num-features", "64")
         self.out("create", f"{self.prefix}1x", "--num-features", "64")
-        self.bench("--states", "3", "--messages", "30")
+        self.bench("--states", "3", "--messages", "30", "--existing")
         self.assertEqual(self.states(), [f"{self.prefix}1", f"{self.prefix}1x"])
-        self.bench("--states", "3", "--messages", "300", "--keep")
+        self.bench("--states", "3", "--messages", "300", "--keep", "--existing")
         self.assertEqual(len(self.states()), 4)
         self.assertEqual(self.json("get", f"{self.prefix}1x")["revision"], 1)
         # And again, with the states as they are.
         before = self.tracked()
         self.assertGreater(before, 0)
-        result = self.bench("--states", "1", "--messages", "30")
+        result = self.bench("--states", "1", "--messages", "30", "--existing")
         self.assertEqual(result["num_batches_tracked_growth"], 30)
         self.assertEqual(self.tracked(), before + 30)
+
+    def test_trains_no_state_that_was_there_before_unless_asked(self):
+        self.out("create", f"{self.prefix}1", "--num-features", "64")
+        for mode in ("train", "train-moments"):
+            text = self.failure(ALREADY_EXISTS, "bench", "--prefix", self.prefix, "--states", "3",
+                                "--messages", "30", "--mode", mode)
+            self.assertIn(f"state '{self.prefix}1' exists already, and would be trained", text)
+            self.assertIn("--existing", text)
+        self.assertEqual(self.states(), [f"{self.prefix}1"])
+        self.assertEqual(self.tracked(1), 0)
+        self.bench("--states", "3", "--messages", "30", "--mode", "normalize")
 
     def test_refusals_are_counted_and_end_it_with_their_exit_code(self):
         self.out("create", f"{self.prefix}0", "--num-features", "3")
         out, error = self.run_normctl("bench", "--prefix", self.prefix, "--messages", "20",
-                                      "--json", code=REFUSED)
+                                      "--existing", "--json", code=REFUSED)
         result = json.loads(out)
         self.assertEqual((result["errors"], result["acknowledged"]), (20, 0))
         self.assertIn("num_features is 3", result["first_error"])
@@ -161,7 +172,7 @@ class BenchTest(ServerTest):
     def test_updates_that_the_server_did_not_acknowledge_to_it_are_told(self):
         self.out("create", f"{self.prefix}0", "--num-features", "64", "--no-track-running-stats")
         error = self.run_normctl("bench", "--prefix", self.prefix, "--messages", "20",
-                                 "--timeout", "0.5", code=ERROR)[1].decode()
+                                 "--existing", "--timeout", "0.5", code=ERROR)[1].decode()
         self.assertIn("counted 0 updates and acknowledged 20", error)
 
 
