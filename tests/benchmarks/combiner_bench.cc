@@ -18,6 +18,7 @@
 #include "core/registry/state_registry.h"
 #include "core/state/state_codec.h"
 #include "core/store/rocksdb_state_store.h"
+#include "tests/benchmarks/null_observer.h"
 
 namespace normd {
 namespace {
@@ -41,18 +42,6 @@ class TempFolder {
 
  private:
   std::string path_;
-};
-
-class NullObserver final : public RegistryObserver {
- public:
-  void OnPublished(const std::string&, const std::shared_ptr<const NormState>&,
-                   const std::shared_ptr<const NormState>&) override {}
-  void OnStoreBlocked(const absl::Status&) override {}
-  void OnStoreUnblocked() override {}
-  void OnFatal(const absl::Status& status) override {
-    fprintf(stderr, "the store failed: %s\n", status.ToString().c_str());
-    abort();
-  }
 };
 
 NormState NewState(const std::string& name) {

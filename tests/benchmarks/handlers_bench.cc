@@ -21,24 +21,13 @@
 #include "server/data_call.h"
 #include "server/normalize_handler.h"
 #include "server/train_handler.h"
+#include "tests/benchmarks/null_observer.h"
 
 namespace normd {
 namespace {
 
 constexpr int64_t kNumFeatures = 64;
 constexpr const char* kName = "bench/0";
-
-class NullObserver final : public RegistryObserver {
- public:
-  void OnPublished(const std::string&, const std::shared_ptr<const NormState>&,
-                   const std::shared_ptr<const NormState>&) override {}
-  void OnStoreBlocked(const absl::Status&) override {}
-  void OnStoreUnblocked() override {}
-  void OnFatal(const absl::Status& status) override {
-    fprintf(stderr, "the store failed: %s\n", status.ToString().c_str());
-    abort();
-  }
-};
 
 class Create final : public StateChange {
  public:

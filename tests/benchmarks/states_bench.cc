@@ -39,6 +39,7 @@
 #include "core/norm/normalization.h"
 #include "core/registry/state_registry.h"
 #include "core/store/rocksdb_state_store.h"
+#include "tests/benchmarks/null_observer.h"
 #include "tests/benchmarks/report.h"
 
 namespace normd::bench {
@@ -69,15 +70,6 @@ struct Options {
 void MustBeOk(const absl::Status& status) {
   if (!status.ok()) Die(status);
 }
-
-class NullObserver final : public RegistryObserver {
- public:
-  void OnPublished(const std::string&, const std::shared_ptr<const NormState>&,
-                   const std::shared_ptr<const NormState>&) override {}
-  void OnStoreBlocked(const absl::Status& status) override { Die(status); }
-  void OnStoreUnblocked() override {}
-  void OnFatal(const absl::Status& status) override { Die(status); }
-};
 
 // Counts what loading takes.
 class CountingStore final : public StateStore {
