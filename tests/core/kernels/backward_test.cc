@@ -81,13 +81,8 @@ NORMD_INSTANTIATE_FOR_TARGETS_AND_TYPES(GradientSumsTest, kElementTypes);
 TEST_P(GradientSumsTest, ExactAroundLaneCounts) {
   WithElementType([](auto type) {
     using T = typename decltype(type)::type;
-    for (size_t channels : kSizesAroundLanes) {
-      for (size_t samples : kSizesAroundLanes) {
-        for (size_t spatial : kSizesAroundLanes) {
-          const BatchExtents extents = {samples, channels, spatial};
-          ASSERT_NO_FATAL_FAILURE(ExpectSumsExact<T>(extents, Even(3, 2), Even(.5, 1), Even(3, 1)));
-        }
-      }
+    for (const BatchExtents& extents : ExtentsAroundLanes()) {
+      ASSERT_NO_FATAL_FAILURE(ExpectSumsExact<T>(extents, Even(3, 2), Even(.5, 1), Even(3, 1)));
     }
   });
 }
@@ -309,13 +304,9 @@ NORMD_INSTANTIATE_FOR_TARGETS_AND_TYPES(InputGradientTest, kElementTypes);
 TEST_P(InputGradientTest, CorrectAroundLaneCountsAlsoInPlace) {
   WithElementType([](auto type) {
     using T = typename decltype(type)::type;
-    for (size_t channels : kSizesAroundLanes) {
-      const TestCoefficients<T> k(channels);
-      for (size_t samples : kSizesAroundLanes) {
-        for (size_t spatial : kSizesAroundLanes) {
-          ASSERT_NO_FATAL_FAILURE(ExpectInputGradientCorrect<T>({samples, channels, spatial}, k));
-        }
-      }
+    for (const BatchExtents& extents : ExtentsAroundLanes()) {
+      const TestCoefficients<T> k(extents.channels);
+      ASSERT_NO_FATAL_FAILURE(ExpectInputGradientCorrect<T>(extents, k));
     }
   });
 }

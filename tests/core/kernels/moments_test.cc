@@ -183,16 +183,11 @@ NORMD_INSTANTIATE_FOR_TARGETS_AND_TYPES(MomentsTest, kElementTypes);
 
 TEST_P(MomentsTest, ExactAroundLaneCounts) {
   WithElementType([]<typename T>(ElementType<T>) {
-    for (size_t channels : kSizesAroundLanes) {
-      for (size_t samples : kSizesAroundLanes) {
-        for (size_t spatial : kSizesAroundLanes) {
-          const BatchExtents extents = {samples, channels, spatial};
-          GuardedArray<T> x(ValueCount(extents));
-          Fill(x, extents, Normal(3, 2));
-          ExpectExact(x, extents);
-          if (HasFailure()) return;
-        }
-      }
+    for (const BatchExtents& extents : ExtentsAroundLanes()) {
+      GuardedArray<T> x(ValueCount(extents));
+      Fill(x, extents, Normal(3, 2));
+      ExpectExact(x, extents);
+      if (HasFailure()) return;
     }
   });
 }

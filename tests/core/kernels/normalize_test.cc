@@ -129,13 +129,9 @@ NORMD_INSTANTIATE_FOR_TARGETS_AND_TYPES(NormalizeTest, kElementTypes);
 
 TEST_P(NormalizeTest, CorrectAroundLaneCountsAlsoInPlace) {
   WithElementType([]<typename T>(ElementType<T>) {
-    for (size_t channels : kSizesAroundLanes) {
-      for (size_t samples : kSizesAroundLanes) {
-        for (size_t spatial : kSizesAroundLanes) {
-          Check<T>({samples, channels, spatial});
-          if (HasFailure()) return;
-        }
-      }
+    for (const BatchExtents& extents : ExtentsAroundLanes()) {
+      Check<T>(extents);
+      if (HasFailure()) return;
     }
   });
 }

@@ -13,6 +13,23 @@ namespace normd {
 // 1, lanes - 1, lanes, lanes + 1 and 4 lanes + 3 for every lane count from 1 to 16.
 inline constexpr size_t kSizesAroundLanes[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 19, 35, 67};
 
+// Extents of these sizes, at most one of which is several vectors long: two or three of them would
+// take most of the time and walk no other way.
+inline std::vector<BatchExtents> ExtentsAroundLanes() {
+  constexpr size_t kFewVectors = 19;
+  std::vector<BatchExtents> all;
+  for (const size_t channels : kSizesAroundLanes) {
+    for (const size_t samples : kSizesAroundLanes) {
+      for (const size_t spatial : kSizesAroundLanes) {
+        const int long_axes =
+            (channels > kFewVectors) + (samples > kFewVectors) + (spatial > kFewVectors);
+        if (long_axes <= 1) all.push_back({samples, channels, spatial});
+      }
+    }
+  }
+  return all;
+}
+
 inline size_t ValueCount(const BatchExtents& extents) {
   return extents.samples * extents.channels * extents.spatial;
 }
