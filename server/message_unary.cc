@@ -42,7 +42,7 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
       Done(method_.memory->NoRoom(MemoryUse::kCalls), grpc::ByteBuffer());
       return;
     }
-    method_.handler->Handle(&request_, shared_from_this());
+    HandleMessage(method_.handler, &request_, shared_from_this(), queue_.serving_queue());
   }
 
   void OnFinish(bool /*ok*/) { self_.reset(); }

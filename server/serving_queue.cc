@@ -131,6 +131,20 @@ bool ServingQueue::User::Defer(std::shared_ptr<DeferredWork> work) const {
   return true;
 }
 
+ServingQueue::LongWork::LongWork(ServingQueue* queue) : queue_(queue) {
+  RunDeferred();
+  {
+    absl::MutexLock lock(&queue_->mutex_);
+    ++queue_->long_works_;
+  }
+  queue_->WakeThread();
+}
+
+ServingQueue::LongWork::~LongWork() {
+  absl::MutexLock lock(&queue_->mutex_);
+  --queue_->long_works_;
+}
+
 ServingQueue::ServingQueue(grpc::ServerBuilder& builder, int threads_max)
     : threads_max_(threads_max), queue_(builder.AddCompletionQueue()) {}
 
@@ -156,12 +170,6 @@ void ServingQueue::Start() {
 }
 
 void ServingQueue::Post(absl::AnyInvocable<void()> work) { new Posted(this, std::move(work)); }
-
-void ServingQueue::WakeThread() {
-  if (resting_.load(std::memory_order_relaxed) == 0) return;
-  absl::MutexLock lock(&mutex_);
-  wakes_ = std::min(wakes_ + 1, resting_.load(std::memory_order_relaxed));
-}
 
 void ServingQueue::Run(bool rests) {
   deferred.queue = queue_.get();
@@ -201,12 +209,19 @@ bool ServingQueue::Rest() {
     return wakes_ > 0 || ended_;
   };
   absl::MutexLock lock(&mutex_);
+  if (threads_max_ - resting_.load(std::memory_order_relaxed) - long_works_ <= 1) return !ended_;
   resting_.fetch_add(1, std::memory_order_relaxed);
   mutex_.Await(absl::Condition(&is_over));
   resting_.fetch_sub(1, std::memory_order_relaxed);
   if (ended_) return false;
   --wakes_;
   return true;
+}
+
+void ServingQueue::WakeThread() {
+  if (resting_.load(std::memory_order_relaxed) == 0) return;
+  absl::MutexLock lock(&mutex_);
+  wakes_ = std::min(wakes_ + 1, resting_.load(std::memory_order_relaxed));
 }
 
 }  // namespace normd

@@ -94,6 +94,20 @@ class ServingQueue {
   ServingQueue(const ServingQueue&) = delete;
   ServingQueue& operator=(const ServingQueue&) = delete;
 
+  // That the calling thread, one of the queue's, will be busy for long: what it has put off is done
+  // first, and until the end of the object another thread waits for events, if there is one left.
+  class LongWork {
+   public:
+    explicit LongWork(ServingQueue* queue);
+    ~LongWork();
+
+    LongWork(const LongWork&) = delete;
+    LongWork& operator=(const LongWork&) = delete;
+
+   private:
+    ServingQueue* const queue_;
+  };
+
   // Starts the threads. Called once, when the server has started.
   void Start();
 
@@ -101,16 +115,16 @@ class ServingQueue {
   // threads it may overlap.
   void Post(absl::AnyInvocable<void()> work);
 
-  // Has a thread that rests, if any does, wait for events: the calling one will be busy for long.
-  void WakeThread();
-
  private:
   class Posted;
 
   // Serves until the queue has ended. `rests`: joins only when woken.
   void Run(bool rests);
-  // Waits to be woken; false when the queue has ended.
+  // Waits to be woken, unless all others that do not rest are busy for long; false when the queue
+  // has ended.
   bool Rest();
+  // Has a thread that rests, if any does, wait for events.
+  void WakeThread();
 
   // Constant after construction.
   const int threads_max_;
@@ -122,6 +136,7 @@ class ServingQueue {
   absl::Mutex mutex_;
   int64_t users_ ABSL_GUARDED_BY(mutex_) = 0;
   int wakes_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that are to stop resting; at most resting_
+  int long_works_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
