@@ -94,7 +94,10 @@ HealthService::HealthService(const std::vector<std::string>& services, CallSet* 
       check_(std::make_unique<CheckHandler>(this)),
       watch_(std::make_unique<WatchHandler>(this)) {
   services_.insert("");
-  Add(&AsyncHealthService::RequestCheck, UnaryMethod{.handler = check_.get(), .memory = memory});
+  Add(&AsyncHealthService::RequestCheck,
+      UnaryMethod{.handler = check_.get(),
+                  .memory = memory,
+                  .call_bytes = memory->share(MemoryUse::kCalls) / kStandardCallsMax});
   Add(&AsyncHealthService::RequestWatch,
       SubscriptionMethod{.handler = watch_.get(), .calls = watches});
 }

@@ -35,6 +35,8 @@ struct UnaryMethod {
       request = nullptr;
   MessageHandler* handler = nullptr;
   MemoryBudget* memory = nullptr;
+  // What a call counts in `memory` beside its messages.
+  int64_t call_bytes = kUnaryCallBytes;
 };
 
 // A method whose calls are streams of requests, each with a response.

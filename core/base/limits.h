@@ -38,6 +38,8 @@ inline constexpr int64_t kMessageBytesMin = 64 * kKiB;
 inline constexpr int64_t kMessageBytesMax = kGiB / 2;
 inline constexpr int64_t kMessageHardFactor = 2;
 inline constexpr int64_t kControlMessageBytesMax = 64 * kMiB;
+// What gRPC and the server hold of a unary call beside its messages: some 12 KiB, measured.
+inline constexpr int64_t kUnaryCallBytes = 16 * kKiB;
 
 // The store.
 inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
