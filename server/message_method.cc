@@ -7,8 +7,10 @@
 namespace normd {
 namespace {
 
-// From here on a request keeps its thread long enough for another to read and write meanwhile.
-constexpr int64_t kLongBytes = 256 * kKiB;
+// From here on a request takes its thread milliseconds, for which nobody else is to wait. Below, a
+// second thread would cost a stream that is alone more than it gives others: it takes the values to
+// another core.
+constexpr int64_t kLongBytes = 4 * kMiB;
 
 }  // namespace
 
