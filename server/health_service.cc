@@ -14,9 +14,6 @@ namespace {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// A request holds the name of a service.
-constexpr int64_t kRequestBytesMax = 4 * kKiB;
-
 grpc::ByteBuffer Answer(HealthCheckResponse::ServingStatus status) {
   HealthCheckResponse response;
   response.set_status(status);
@@ -31,7 +28,7 @@ class HealthService::CheckHandler final : public MessageHandler {
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override {
     HealthCheckRequest message;
-    absl::Status status = ParseMessage(request, kRequestBytesMax, message);
+    absl::Status status = ParseMessage(request, kStandardRequestBytesMax, message);
     if (status.ok() &&
         health_->StatusOf(message.service()) == HealthCheckResponse::SERVICE_UNKNOWN) {
       status = MakeError(Reason::kServiceNotFound,
@@ -51,7 +48,7 @@ class HealthService::Source final : public MessageSource {
   Source(HealthService* health, std::string service, std::function<void()> wake)
       : health_(health), service_(std::move(service)) {
     absl::MutexLock lock(&health_->mutex_);
-    health_->wakes_.emplace(this, std::move(wake));
+    health_->wakes_[this] = std::move(wake);
   }
 
   ~Source() override {
@@ -79,7 +76,7 @@ class HealthService::WatchHandler final : public SubscriptionHandler {
   absl::StatusOr<std::unique_ptr<MessageSource>> Open(grpc::ByteBuffer* request,
                                                       std::function<void()> wake) override {
     HealthCheckRequest message;
-    NORMD_RETURN_IF_ERROR(ParseMessage(request, kRequestBytesMax, message));
+    NORMD_RETURN_IF_ERROR(ParseMessage(request, kStandardRequestBytesMax, message));
     return std::make_unique<Source>(health_, message.service(), std::move(wake));
   }
 
@@ -94,7 +91,10 @@ HealthService::HealthService(const std::vector<std::string>& services, CallSet* 
       check_(std::make_unique<CheckHandler>(this)),
       watch_(std::make_unique<WatchHandler>(this)) {
   services_.insert("");
-  Add(&AsyncHealthService::RequestCheck, UnaryMethod{.handler = check_.get(), .memory = memory});
+  Add(&AsyncHealthService::RequestCheck,
+      UnaryMethod{.handler = check_.get(),
+                  .memory = memory,
+                  .call_bytes = memory->share(MemoryUse::kCalls) / kStandardCallsMax});
   Add(&AsyncHealthService::RequestWatch,
       SubscriptionMethod{.handler = watch_.get(), .calls = watches});
 }

@@ -26,7 +26,8 @@ using AsyncHealthService = grpc::health::v1::Health::WithRawMethod_Check<
 // longer do. Thread-safe.
 class HealthService final : public MessageService<AsyncHealthService> {
  public:
-  // Knows `services` and "", the server as a whole. `watches` and `memory` outlive the service.
+  // Knows `services` and "", the server as a whole. At most kStandardCallsMax Checks, as their
+  // share of `memory` is counted, wait to be read. `watches` and `memory` outlive the service.
   HealthService(const std::vector<std::string>& services, CallSet* watches, MemoryBudget* memory);
 
   // Tells all who watch. Called once.

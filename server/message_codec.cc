@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/limits.h"
 #include "core/base/status_macros.h"
 #include "proto/wire/length_delimited.h"
 
@@ -55,7 +56,7 @@ absl::Status CheckMessageBytes(const grpc::ByteBuffer& bytes, int64_t bytes_max)
   return MakeError(
       Reason::kMessageTooLarge,
       absl::StrCat("the message has ", size, " bytes, expected at most ", bytes_max,
-                   " (--message-bytes-max)"),
+                   bytes_max < kMessageBytesMin ? "" : " (--message-bytes-max)"),
       {{"expected_max_bytes", absl::StrCat(bytes_max)}, {"actual_bytes", absl::StrCat(size)}});
 }
 

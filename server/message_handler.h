@@ -51,8 +51,8 @@ class SubscriptionHandler {
   virtual ~SubscriptionHandler() = default;
 
   // Opens what the bytes of `request`, which it takes out, ask for. The source calls `wake`, on any
-  // thread and with no lock that Next takes, whenever it may have a message again; not once it is
-  // destroyed. Before it is first woken it is asked once. Errors end the call.
+  // thread and with no lock that Next takes, whenever it may have a message; not once it is
+  // destroyed. It is asked once without being woken. Errors end the call.
   virtual absl::StatusOr<std::unique_ptr<MessageSource>> Open(grpc::ByteBuffer* request,
                                                               std::function<void()> wake) = 0;
 };

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "core/base/limits.h"
 #include "core/base/memory_budget.h"
@@ -34,6 +35,8 @@ struct UnaryMethod {
       request = nullptr;
   MessageHandler* handler = nullptr;
   MemoryBudget* memory = nullptr;
+  // What a call counts in `memory` beside its messages.
+  int64_t call_bytes = kUnaryCallBytes;
 };
 
 // A method whose calls are streams of requests, each with a response.
@@ -57,6 +60,10 @@ struct SubscriptionMethod {
   SubscriptionHandler* handler = nullptr;
   CallSet* calls = nullptr;
 };
+
+// Has `handler` handle a request, which it takes out, on this thread, which is one of `queue`.
+void HandleMessage(MessageHandler* handler, grpc::ByteBuffer* request,
+                   std::shared_ptr<MessageCall> call, ServingQueue* queue);
 
 // Waits on a queue for a call of `method`, serves it and waits for the next at the same time, until
 // the server is shut down. `method` outlives the queues. A request that is refused ends a unary

@@ -17,9 +17,6 @@ namespace {
 // Larger responses are sent at once.
 constexpr int64_t kDeferredBytesMax = 16 * kKiB;
 
-// From here on a request takes a thread some hundred microseconds.
-constexpr int64_t kLongBytes = 256 * kKiB;
-
 class MessageStream final : public LongCall,
                             public DeferredWork,
                             public std::enable_shared_from_this<MessageStream> {
@@ -158,8 +155,8 @@ class MessageStream final : public LongCall,
 
   // Hands a message to the handler, while the one after it is read.
   void Handle(grpc::ByteBuffer& request, int64_t id) {
-    if (static_cast<int64_t>(request.Length()) >= kLongBytes) ServingQueue::NoteLongEvent();
-    method_.handler->Handle(&request, std::make_shared<Call>(shared_from_this(), id));
+    HandleMessage(method_.handler, &request, std::make_shared<Call>(shared_from_this(), id),
+                  queue_.serving_queue());
   }
 
   void OnAccepted(int64_t id) {

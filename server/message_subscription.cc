@@ -7,7 +7,6 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/error.h"
-#include "core/base/status_macros.h"
 #include "server/grpc_status.h"
 #include "server/message_method.h"
 #include "server/serving_queue.h"
@@ -56,7 +55,10 @@ class MessageSubscription final : public LongCall,
   }
 
   absl::StatusOr<std::unique_ptr<MessageSource>> Open() {
-    NORMD_RETURN_IF_ERROR(method_.calls->Add(self_));
+    if (absl::Status status = method_.calls->Add(self_); !status.ok()) {
+      request_.Clear();
+      return status;
+    }
     return method_.handler->Open(&request_, [this] {
       absl::MutexLock lock(&mutex_);
       Advance();

@@ -22,7 +22,7 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
   void Accepted() override {}
 
   void Done(const absl::Status& status, grpc::ByteBuffer response) override {
-    memory_.Resize(static_cast<int64_t>(response.Length()));
+    memory_.Resize(method_.call_bytes + static_cast<int64_t>(response.Length()));
     if (status.ok()) {
       writer_.Finish(response, grpc::Status::OK, &on_finish_);
     } else {
@@ -37,12 +37,12 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
       return;
     }
     ServeUnaryCalls(method_, queue_.serving_queue());
-    if (!memory_.TryResize(static_cast<int64_t>(request_.Length()))) {
+    if (!memory_.TryResize(method_.call_bytes + static_cast<int64_t>(request_.Length()))) {
       request_.Clear();
       Done(method_.memory->NoRoom(MemoryUse::kCalls), grpc::ByteBuffer());
       return;
     }
-    method_.handler->Handle(&request_, shared_from_this());
+    HandleMessage(method_.handler, &request_, shared_from_this(), queue_.serving_queue());
   }
 
   void OnFinish(bool /*ok*/) { self_.reset(); }

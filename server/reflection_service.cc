@@ -104,7 +104,7 @@ absl::Status Answer(const ServerReflectionRequest& request,
 void ReflectionHandler::Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) {
   ServerReflectionResponse response;
   ServerReflectionRequest& message = *response.mutable_original_request();
-  absl::Status status = ParseMessage(request, message_bytes_max_, message);
+  absl::Status status = ParseMessage(request, kStandardRequestBytesMax, message);
   if (status.ok()) {
     response.set_valid_host(message.host());
     status = Answer(message, services_, response);
@@ -116,7 +116,6 @@ void ReflectionHandler::Handle(grpc::ByteBuffer* request, std::shared_ptr<Messag
     response.mutable_error_response()->set_error_message(std::string(status.message()));
   }
   call->Done(status, SerializeMessage(response));
-  call->Accepted();
 }
 
 }  // namespace normd

@@ -1,7 +1,6 @@
 #ifndef NORMD_SERVER_REFLECTION_SERVICE_H_
 #define NORMD_SERVER_REFLECTION_SERVICE_H_
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,15 +19,13 @@ namespace normd {
 // all that is compiled in. Thread-safe.
 class ReflectionHandler final : public MessageHandler {
  public:
-  // `services` are the full names that are listed; a request has at most `message_bytes_max` bytes.
-  ReflectionHandler(std::vector<std::string> services, int64_t message_bytes_max)
-      : services_(std::move(services)), message_bytes_max_(message_bytes_max) {}
+  // `services` are the full names that are listed.
+  explicit ReflectionHandler(std::vector<std::string> services) : services_(std::move(services)) {}
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 
  private:
   const std::vector<std::string> services_;
-  const int64_t message_bytes_max_;
 };
 
 // The generated services, on raw bytes. The older name is the one that most tools ask for first.

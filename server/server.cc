@@ -183,7 +183,7 @@ class RunningServer final : public Server {
         standard_calls_(kStandardCallsMax),
         health_service_({std::begin(kOurServices), std::end(kOurServices)}, &standard_calls_,
                         &standard_memory_),
-        reflection_handler_(AllServices(), kMessageBytesMin),
+        reflection_handler_(AllServices()),
         reflection_service_(&reflection_handler_, &standard_calls_, &standard_memory_),
         reflection_alpha_service_(&reflection_handler_, &standard_calls_, &standard_memory_) {}
 

@@ -34,8 +34,6 @@ struct Deferred {
 };
 thread_local Deferred deferred;
 
-thread_local bool long_event = false;  // see NoteLongEvent
-
 void RunDeferred() {
   std::vector<std::shared_ptr<DeferredWork>> work;
   work.swap(deferred.work);
@@ -59,7 +57,7 @@ class Load {
   Verdict OnEvent(const void* call) {
     several_calls_ |= call != call_ && call_ != nullptr;
     call_ = call;
-    if (++events_ < kEventsPerLook && !std::exchange(long_event, false)) return Verdict::kNone;
+    if (++events_ < kEventsPerLook) return Verdict::kNone;
     events_ = 0;
     const Clock::time_point now = Clock::now();
     if (now - begin_ < kLoadPeriod) return Verdict::kNone;
@@ -134,6 +132,20 @@ bool ServingQueue::User::Defer(std::shared_ptr<DeferredWork> work) const {
   return true;
 }
 
+ServingQueue::LongWork::LongWork(ServingQueue* queue) : queue_(queue) {
+  RunDeferred();
+  {
+    absl::MutexLock lock(&queue_->mutex_);
+    ++queue_->long_works_;
+  }
+  queue_->WakeThread();
+}
+
+ServingQueue::LongWork::~LongWork() {
+  absl::MutexLock lock(&queue_->mutex_);
+  --queue_->long_works_;
+}
+
 ServingQueue::ServingQueue(grpc::ServerBuilder& builder, int threads_max)
     : threads_max_(threads_max), queue_(builder.AddCompletionQueue()) {}
 
@@ -159,8 +171,6 @@ void ServingQueue::Start() {
 }
 
 void ServingQueue::Post(absl::AnyInvocable<void()> work) { new Posted(this, std::move(work)); }
-
-void ServingQueue::NoteLongEvent() { long_event = true; }
 
 void ServingQueue::Run(bool rests) {
   deferred.queue = queue_.get();
@@ -194,24 +204,25 @@ void ServingQueue::Run(bool rests) {
   }
 }
 
-void ServingQueue::WakeThread() {
-  if (resting_.load(std::memory_order_relaxed) == 0) return;
-  absl::MutexLock lock(&mutex_);
-  wakes_ = std::min(wakes_ + 1, resting_.load(std::memory_order_relaxed));
-}
-
 bool ServingQueue::Rest() {
   const auto is_over = [this] {
     mutex_.AssertReaderHeld();
     return wakes_ > 0 || ended_;
   };
   absl::MutexLock lock(&mutex_);
+  if (threads_max_ - resting_.load(std::memory_order_relaxed) - long_works_ <= 1) return !ended_;
   resting_.fetch_add(1, std::memory_order_relaxed);
   mutex_.Await(absl::Condition(&is_over));
   resting_.fetch_sub(1, std::memory_order_relaxed);
   if (ended_) return false;
   --wakes_;
   return true;
+}
+
+void ServingQueue::WakeThread() {
+  if (resting_.load(std::memory_order_relaxed) == 0) return;
+  absl::MutexLock lock(&mutex_);
+  wakes_ = std::min(wakes_ + 1, resting_.load(std::memory_order_relaxed));
 }
 
 }  // namespace normd

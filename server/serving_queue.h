@@ -61,7 +61,8 @@ class DeferredWork {
 // A server's completion queue and the threads that wait for its events. Every tag on it is a
 // QueueEvent. gRPC hands each event from the thread that polls to one that waits, which costs more
 // than the event where there is little to do: so one thread serves alone, and others join it when
-// it is busy with several calls, and rest again when they have little to do. Thread-safe.
+// it is busy with several calls or with a long one, and rest again when they have little to do.
+// Thread-safe.
 class ServingQueue {
  public:
   // Keeps the queue open for operations. Thread-compatible.
@@ -93,6 +94,20 @@ class ServingQueue {
   ServingQueue(const ServingQueue&) = delete;
   ServingQueue& operator=(const ServingQueue&) = delete;
 
+  // That the calling thread, one of the queue's, will be busy for long: what it has put off is done
+  // first, and until the end of the object another thread waits for events, if there is one left.
+  class LongWork {
+   public:
+    explicit LongWork(ServingQueue* queue);
+    ~LongWork();
+
+    LongWork(const LongWork&) = delete;
+    LongWork& operator=(const LongWork&) = delete;
+
+   private:
+    ServingQueue* const queue_;
+  };
+
   // Starts the threads. Called once, when the server has started.
   void Start();
 
@@ -100,18 +115,16 @@ class ServingQueue {
   // threads it may overlap.
   void Post(absl::AnyInvocable<void()> work);
 
-  // The event under way on this thread takes long: the thread's load is looked at when it ends.
-  static void NoteLongEvent();
-
  private:
   class Posted;
 
   // Serves until the queue has ended. `rests`: joins only when woken.
   void Run(bool rests);
+  // Waits to be woken, unless all others that do not rest are busy for long; false when the queue
+  // has ended.
+  bool Rest();
   // Has a thread that rests, if any does, wait for events.
   void WakeThread();
-  // Waits to be woken; false when the queue has ended.
-  bool Rest();
 
   // Constant after construction.
   const int threads_max_;
@@ -123,6 +136,7 @@ class ServingQueue {
   absl::Mutex mutex_;
   int64_t users_ ABSL_GUARDED_BY(mutex_) = 0;
   int wakes_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that are to stop resting; at most resting_
+  int long_works_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

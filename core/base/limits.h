@@ -38,6 +38,8 @@ inline constexpr int64_t kMessageBytesMin = 64 * kKiB;
 inline constexpr int64_t kMessageBytesMax = kGiB / 2;
 inline constexpr int64_t kMessageHardFactor = 2;
 inline constexpr int64_t kControlMessageBytesMax = 64 * kMiB;
+// What gRPC and the server hold of a unary call beside its messages: some 12 KiB, measured.
+inline constexpr int64_t kUnaryCallBytes = 16 * kKiB;
 
 // The store.
 inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
@@ -104,6 +106,7 @@ inline constexpr int64_t kDefaultWatchPendingStates = 4096;
 // lives. Part of what the cache leaves empty.
 inline constexpr int64_t kStandardServicesBytes = kMiB;
 inline constexpr int64_t kStandardCallsMax = 1024;
+inline constexpr int64_t kStandardRequestBytesMax = 4 * kKiB;
 
 // Draining.
 inline constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(20);
@@ -129,6 +132,7 @@ static_assert(kCopiesOfADraft * kDefaultDirtyBytes <=
                    kDefaultStoreCacheBytes) /
                       kMemoryParts * kWritesMemoryParts,
               "by default the write queue has its own limit");
+static_assert(kStandardRequestBytesMax < kMessageBytesMin);
 static_assert(kStandardServicesBytes <= kMemoryBytesMin / kMemoryParts * kSpareMemoryParts);
 static_assert(kDefaultPageSize <= kPageSizeMax);
 

@@ -15,7 +15,7 @@ enum class MemoryUse {
   kCache,    // states; takes what the others leave, and gives way to them
   kWrites,   // changed states on their way to the disk
   kStreams,  // requests and responses that streams have in hand
-  kCalls,    // requests and responses of unary calls
+  kCalls,    // unary calls, their requests and responses
   kWatches,  // events that wait for watchers
 };
 inline constexpr size_t kMemoryUses = 5;

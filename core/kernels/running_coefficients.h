@@ -17,10 +17,9 @@ struct RunningParameters {
 // The coefficients by which Normalize computes (x - mean) / sqrt(var + eps) * weight + bias
 // (batch_norm_cpu_transform_input of PyTorch's aten/src/ATen/native/Normalization.cpp): center is
 // the mean in float32, scale is 1 / sqrt(var + eps) * weight, and offset is the bias less what the
-// rounding of the center leaves of the mean times the scale; all in float64 until they are rounded,
-// and the same on every target. Whether float32 holds all of them to all their digits and x -
-// center is finite for every finite x; what is not finite counts as held, since it is the same in
-// every type.
+// rounding of the center leaves of the mean times the scale; all in float64 until they are rounded.
+// Whether float32 holds all of them to all their digits and x - center is finite for every finite
+// x; what is not finite counts as held, since it is the same in every type.
 // REQUIRES: every array holds n values, and none overlaps center, scale or offset. Thread-safe.
 bool ComputeRunningCoefficients(const RunningParameters& parameters, size_t n, float* center,
                                 float* scale, float* offset);

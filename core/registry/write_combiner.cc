@@ -83,8 +83,8 @@ void WriteCombiner::Run() {
     const absl::Time begin = absl::Now();
     const absl::Status committed = Commit(batch);
     if (committed.ok()) Publish(batch);
-    Release(batch, absl::Now() - begin);
-    if (options_.run_answers == nullptr) {
+    const int64_t updates = Release(batch, absl::Now() - begin);
+    if (options_.run_answers == nullptr || updates == 0) {
       Answer(std::move(batch), committed);
     } else {
       options_.run_answers(
@@ -106,13 +106,15 @@ bool WriteCombiner::AwaitDue() {
   const absl::Time gathers_until = absl::Now() + std::min(last_commit_time_ / 2, kGatherTimeMax);
   while (!IsDue()) {
     if (queue_.empty() && stopping_) return false;
-    absl::Time until = absl::InfiniteFuture();
+    // No longer than it should be, however the clock is set meanwhile.
+    absl::Duration rest = absl::InfiniteDuration();
     if (gathers_ > 1) {
-      until = gathers_until;
+      rest = std::min(gathers_until - absl::Now(), kGatherTimeMax);
     } else if (!queue_.empty()) {
-      until = queued_since_ + options_.relaxed_commit_delay;
+      rest = std::min(queued_since_ + options_.relaxed_commit_delay - absl::Now(),
+                      options_.relaxed_commit_delay);
     }
-    if (!wake_.WaitWithDeadline(&mutex_, until)) continue;
+    if (!wake_.WaitWithTimeout(&mutex_, rest)) continue;
     if (gathers_ == 1) break;
     gathers_ = 1;
   }
@@ -250,7 +252,7 @@ void WriteCombiner::Publish(const Batch& batch) {
   }
 }
 
-void WriteCombiner::Release(const Batch& batch, absl::Duration time) {
+int64_t WriteCombiner::Release(const Batch& batch, absl::Duration time) {
   absl::MutexLock lock(&mutex_);
   int64_t bytes = 0;
   int64_t updates = 0;
@@ -263,6 +265,7 @@ void WriteCombiner::Release(const Batch& batch, absl::Duration time) {
   AddDirtyBytes(-bytes);
   last_commit_updates_ = updates;
   last_commit_time_ = time;
+  return updates;
 }
 
 void WriteCombiner::Answer(Batch batch, const absl::Status& committed) {

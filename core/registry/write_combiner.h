@@ -97,8 +97,8 @@ class WriteCombiner {
   bool WaitBeforeRetry(const absl::Status& status);
   // Makes what the batch changed visible to readers.
   void Publish(const Batch& batch);
-  // Lets go of what the batch held of the limits; its commit took `time`.
-  void Release(const Batch& batch, absl::Duration time);
+  // Lets go of what the batch held of the limits; its commit took `time`. How many wait for it.
+  int64_t Release(const Batch& batch, absl::Duration time);
   // Answers those who waited: with what Apply said when `committed` is OK, else with it.
   static void Answer(Batch batch, const absl::Status& committed);
 

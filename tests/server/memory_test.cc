@@ -4,8 +4,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/base/limits.h"
+#include "tests/server/raw_stream.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/wire_error.h"
 
@@ -14,8 +16,33 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// 12 MB on the wire, three times the calls' share of kMemoryBytesMin.
+constexpr int64_t kCallsShare = kMemoryBytesMin / kMemoryParts * kCallsMemoryParts;
+
+// 12 MB on the wire, three times kCallsShare.
 constexpr int64_t kNumFeatures = 500'000;
+
+// Calls of one method whose answers are not read, over a connection that takes in next to nothing
+// of them.
+class UnreadCalls {
+ public:
+  UnreadCalls(const std::string& address, const std::string& method, const std::string& request,
+              int64_t count) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 5);
+    channel_ = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+    for (int64_t i = 0; i < count; ++i) {
+      calls_.push_back(std::make_unique<RawStream>(channel_, method));
+      EXPECT_TRUE(calls_.back()->Write(request));
+      EXPECT_TRUE(calls_.back()->WritesDone());
+    }
+  }
+
+ private:
+  std::shared_ptr<grpc::Channel> channel_;
+  std::vector<std::unique_ptr<RawStream>> calls_;
+};
 
 class MemoryTest : public ServerTest {
  protected:
@@ -83,6 +110,40 @@ TEST_F(MemoryTest, AnswersThatNobodyReadsKeepOthersFromBeingMade) {
   queue.Shutdown();
   while (queue.Next(&tag, &ok)) {
   }
+}
+
+TEST_F(MemoryTest, CallsThatNobodyReadsAreCountedHoweverSmall) {
+  ASSERT_TRUE(AskUntil(true).ok());
+  v1::GetStateRequest request;
+  request.set_name("large");
+  request.set_view(v1::BASIC);
+  auto unread =
+      std::make_unique<UnreadCalls>(address(), "/normd.v1.StateService/GetState",
+                                    request.SerializeAsString(), kCallsShare / kUnaryCallBytes);
+  EXPECT_EQ(ErrorOf(AskUntil(false)).reason, "LIMIT_REACHED");
+  unread = nullptr;
+  EXPECT_TRUE(AskUntil(true).ok()) << "what they held is given back";
+}
+
+TEST_F(MemoryTest, HealthChecksThatNobodyReadsHaveALimitOfTheirOwn) {
+  constexpr char kCheck[] = "/grpc.health.v1.Health/Check";
+  const auto check_until = [&](bool answered) {
+    const auto deadline = TestDeadline();
+    grpc::Status status;
+    do {
+      RawStream call(channel_, kCheck);
+      call.Write("");
+      call.WritesDone();
+      call.ReadBytes();
+      status = call.Finish();
+    } while (status.ok() != answered && std::chrono::system_clock::now() < deadline);
+    return status;
+  };
+  auto unread = std::make_unique<UnreadCalls>(address(), kCheck, "", kStandardCallsMax);
+  EXPECT_EQ(ErrorOf(check_until(false)).reason, "LIMIT_REACHED");
+  EXPECT_TRUE(AskUntil(true).ok()) << "others are served";
+  unread = nullptr;
+  EXPECT_TRUE(check_until(true).ok());
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ TEST_P(RunningCoefficientsTest, AreThoseOfTheFormulaForEachSize) {
                                 affine ? bias[c] : 0);
         EXPECT_EQ(center[c], expected.center) << c << " of " << size;
         EXPECT_EQ(scale[c], expected.scale) << c << " of " << size;
-        EXPECT_EQ(offset[c], expected.offset) << c << " of " << size;
+        EXPECT_FLOAT_EQ(offset[c], expected.offset) << c << " of " << size;
       }
     }
   }
