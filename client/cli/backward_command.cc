@@ -222,7 +222,7 @@ bool PrintSummary(const GlobalOptions& global, const BackwardOptions& options,
     std::string text =
         absl::StrFormat("%s: gradients of %d mini-batches (%d rows), %d refused\n",
                         options.stream.name, totals.batches, totals.rows, totals.refused);
-    if (options.apply) {
+    if (options.apply && gradients.applied + gradients.duplicate > 0) {
       absl::StrAppendFormat(&text, "%d applied, %d duplicate: optimizer_step %d, revision %d\n",
                             gradients.applied, gradients.duplicate, gradients.optimizer_step,
                             gradients.revision);

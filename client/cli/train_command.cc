@@ -150,6 +150,10 @@ ExitCode RunTrain(const GlobalOptions& global, const TrainOptions& options) {
       !fault.empty()) {
     return UsageError(global, fault);
   }
+  if (FormatOfPath(options.save_moments_path) != ArrayFormat::kNpy) {
+    return UsageError(
+        global, absl::StrCat("--save-moments writes .npy, got '", options.save_moments_path, "'"));
+  }
   const auto reader = ArrayReader::Open(stream_options.input_path);
   if (!reader.ok()) return InputError(global, reader.status());
   absl::StatusOr<Outputs> outputs = OpenOutputs(options);

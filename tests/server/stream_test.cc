@@ -74,7 +74,7 @@ TEST_F(StreamTest, AnswersInTheOrderOfRequestsThoughSomeAreRefusedAtOnceAndOther
       *data_->StreamTrain(&context), 300,
       [](int i) {
         v1::TrainRequest request = PairBatch(i % 3 == 1 ? "none" : "m", 0, 2);
-        request.set_durability(i % 3 == 2 ? v1::RELAXED : v1::DURABLE);
+        request.set_durability(i % 3 == 0 ? v1::RELAXED : v1::DURABLE);
         request.set_sequence(i);
         return request;
       },

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from normctl_process import INPUT, NOT_FOUND, REFUSED
+from normctl_process import INPUT, NOT_FOUND, REFUSED, USAGE
 from normctl_with_server import ServerTest, main
 
 EPS = 1e-5
@@ -349,6 +349,8 @@ class BackwardTest(ServerTest):
     def test_refuses_moments_that_are_none_or_of_other_mini_batches(self):
         self.create("--num-features", "1")
         dy = self.save("dy.npy", np.ones((4, 1), "f4"))
+        self.assertIn("--save-moments writes .npy", self.failure(
+            USAGE, "train", self.name, "--input", dy, "--save-moments", self.path("m.json")))
         self.out("train", self.name, "--input", dy, "--batch-size", "2", "--save-moments",
                  self.path("m.npy"))
         command = ["backward", self.name, "--input", dy, "--grad-output", dy, "--moments"]

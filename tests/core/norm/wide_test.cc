@@ -1,6 +1,8 @@
 // What float32 does not hold: values to its very end, a spread below 1e-19 under eps 0, weights of
 // FLOAT64; every kind and layout against the plain reference.
 
+#include "core/norm/wide.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/kernels/running_coefficients.h"
 #include "core/norm/normalization.h"
 #include "tests/core/norm/family_reference.h"
 #include "tests/testing/seeded_random.h"
@@ -23,6 +26,33 @@ namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// The kernel of eval mode tells by itself what float32 holds: where it says so and it is not so,
+// nothing else would notice.
+TEST(RunningCoefficientsTest, AreHeldWhereTheWalksHoldThem) {
+  constexpr double kFloatMax = std::numeric_limits<float>::max();
+  constexpr double kFloatMin = std::numeric_limits<float>::min();
+  std::vector<double> values = {0, 1, 1e-300, kInf, kNan};
+  for (const double edge : {0x1p103, kFloatMax, kFloatMin}) {
+    values.push_back(std::nextafter(edge, 0));
+    values.push_back(edge);
+    values.push_back(std::nextafter(edge, kInf));
+  }
+  for (size_t i = values.size(); i-- > 1;) values.push_back(-values[i]);
+  for (const double mean : values) {
+    for (const double weight : values) {
+      for (const double bias : values) {
+        const double var = 1;
+        float center = 0, scale = 0, offset = 0;
+        EXPECT_EQ(ComputeRunningCoefficients(
+                      {.mean = &mean, .var = &var, .eps = 0, .weight = &weight, .bias = &bias}, 1,
+                      &center, &scale, &offset),
+                  Holds<float>(mean, weight, bias))
+            << "mean " << mean << ", weight " << weight << ", bias " << bias;
+      }
+    }
+  }
+}
 
 // Where the data lies, and what it is weighted by.
 struct WideCase {
