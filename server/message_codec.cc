@@ -49,7 +49,7 @@ wire::Pieces PiecesOf(grpc::ByteBuffer& bytes) {
   return pieces;
 }
 
-// Errors: MESSAGE_TOO_LARGE.
+// Errors: MESSAGE_TOO_LARGE, with the name of the flag unless its range is above `bytes_max`.
 absl::Status CheckMessageBytes(const grpc::ByteBuffer& bytes, int64_t bytes_max) {
   const auto size = static_cast<int64_t>(bytes.Length());
   if (size <= bytes_max) return absl::OkStatus();

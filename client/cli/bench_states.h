@@ -21,7 +21,8 @@ class BenchStates {
   BenchStates(client::Client* client, std::string prefix, int64_t count);
 
   // Creates those that are not there. Errors: those of CreateState, but for a state that is there
-  // unless `must_be_new`; kCancelled once `should_stop` says so, which is called by several threads.
+  // unless `must_be_new`; kCancelled once `should_stop` says so, which is called by several
+  // threads.
   absl::Status Create(const client::StateConfig& config, bool must_be_new,
                       const std::function<bool()>& should_stop);
 

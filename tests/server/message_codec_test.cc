@@ -111,11 +111,16 @@ TEST_F(MessageCodecTest, AMessageWithoutItsTensorHasNoData) {
 
 TEST_F(MessageCodecTest, RefusesWhatIsTooLargeOrNoMessage) {
   v1::NormalizeRequest rest;
-  grpc::ByteBuffer too_large = Sliced(std::string(101, '\0'), 10);
+  grpc::ByteBuffer too_large = Sliced(std::string(65537, '\0'), 10);
   RequestBytes large(&too_large);
-  EXPECT_THAT(large.Parse(100, kInput, rest),
+  EXPECT_THAT(large.Parse(65536, kInput, rest),
               IsError(Reason::kMessageTooLarge,
-                      "the message has 101 bytes, expected at most 100 (--message-bytes-max)"));
+                      "the message has 65537 bytes, expected at most 65536 (--message-bytes-max)"));
+  grpc::ByteBuffer above_a_constant = Sliced(std::string(101, '\0'), 10);
+  RequestBytes small(&above_a_constant);
+  EXPECT_THAT(small.Parse(100, kInput, rest),
+              IsError(Reason::kMessageTooLarge, "the message has 101 bytes, expected at most 100"))
+      << "the flag cannot be below 64 KiB, so this limit is none of its";
   grpc::ByteBuffer no_message = Sliced("no message", 4);
   RequestBytes malformed(&no_message);
   EXPECT_THAT(malformed.Parse(100, kInput, rest),
