@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/clock.h"
+#include "google/protobuf/stubs/logging.h"
 #include "server/log.h"
 #include "server/options.h"
 #include "server/server.h"
@@ -54,11 +55,15 @@ void StopSearchingForDeadlocks() {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
+// Protobuf would write a line for each message that it refuses; its client is told.
+void SilenceProtobuf() { google::protobuf::SetLogHandler(nullptr); }
+
 // Ends the process without a further word to any client or to the disk.
 void ExitStoreFailed(const absl::Status& /*status*/) { _exit(kExitStoreFailed); }
 
 int Main(int argc, const char* const* argv) {
   StopSearchingForDeadlocks();
+  SilenceProtobuf();
   const std::variant<ServerOptions, ExitNow> parsed = ParseOptions(argc, argv);
   if (const auto* exit_now = std::get_if<ExitNow>(&parsed)) return exit_now->code;
   const auto& options = std::get<ServerOptions>(parsed);
