@@ -1,6 +1,5 @@
 #include "server/health_service.h"
 
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,14 +28,13 @@ class HealthService::CheckHandler final : public MessageHandler {
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override {
     HealthCheckRequest message;
     absl::Status status = ParseMessage(request, kStandardRequestBytesMax, message);
-    if (status.ok() &&
-        health_->StatusOf(message.service()) == HealthCheckResponse::SERVICE_UNKNOWN) {
+    const ServingStatus serving = health_->StatusOf(message.service());
+    if (status.ok() && serving == HealthCheckResponse::SERVICE_UNKNOWN) {
       status = MakeError(Reason::kServiceNotFound,
                          absl::StrCat("the server has no service '", message.service(), "'"),
                          {{"field", "service"}});
     }
-    call->Done(status,
-               status.ok() ? Answer(health_->StatusOf(message.service())) : grpc::ByteBuffer());
+    call->Done(status, status.ok() ? Answer(serving) : grpc::ByteBuffer());
   }
 
  private:

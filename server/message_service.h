@@ -45,10 +45,7 @@ class MessageService {
   // caller fills in.
   template <typename Request>
   void Add(Request request, UnaryMethod method) {
-    method.request = [this, request](auto* context, auto* bytes, auto* writer, auto* queue,
-                                     void* tag) {
-      (service_.*request)(context, bytes, writer, queue, queue, tag);
-    };
+    method.request = OneRequest(request);
     unary_methods_.push_back(std::move(method));
   }
   template <typename Request>
@@ -60,14 +57,19 @@ class MessageService {
   }
   template <typename Request>
   void Add(Request request, SubscriptionMethod method) {
-    method.request = [this, request](auto* context, auto* bytes, auto* writer, auto* queue,
-                                     void* tag) {
-      (service_.*request)(context, bytes, writer, queue, queue, tag);
-    };
+    method.request = OneRequest(request);
     subscription_methods_.push_back(std::move(method));
   }
 
  private:
+  // Waits for a call of a method that has one request.
+  template <typename Request>
+  auto OneRequest(Request request) {
+    return [this, request](auto* context, auto* bytes, auto* writer, auto* queue, void* tag) {
+      (service_.*request)(context, bytes, writer, queue, queue, tag);
+    };
+  }
+
   const int unary_calls_awaited_;
   AsyncService service_;
   std::vector<UnaryMethod> unary_methods_;

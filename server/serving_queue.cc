@@ -19,7 +19,7 @@ constexpr int kEventsBeforeDeferredMax = 32;
 // How long a thread's load is looked at before another joins or the thread rests, and how long one
 // that could rest waits for an event.
 constexpr std::chrono::milliseconds kLoadPeriod(2);
-// Looking at the clock costs a hundredth of the cheapest event.
+// So that small events do not pay for a look at the clock each.
 constexpr int kEventsPerLook = 8;
 // Parts of its time that a thread runs when another joins, and below which it rests. One that is
 // ready to run and does not for want of a core is not busy: another would not help.
@@ -70,13 +70,6 @@ class Load {
     several_calls_ = false;
     if (ran < kIdlePart * passed) return Verdict::kIdle;
     return several_calls && ran >= kBusyPart * passed ? Verdict::kBusy : Verdict::kNone;
-  }
-
-  // Begins a period.
-  void Reset() {
-    begin_ = Clock::now();
-    begin_cpu_ = ThreadCpuTime();
-    several_calls_ = false;
   }
 
  private:
@@ -199,7 +192,7 @@ void ServingQueue::Run(bool rests) {
     if (rests && verdict == Load::Verdict::kIdle) {
       RunDeferred();
       if (!Rest()) return;
-      load.Reset();
+      load = Load();
     }
   }
 }
