@@ -91,14 +91,19 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message) 
   return grpc::ByteBuffer(&slice, 1);
 }
 
-absl::Status RequestBytes::Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
-                                 google::protobuf::Message& message) {
+absl::Status RequestBytes::Begin(int64_t bytes_max, size_t tensors) {
   NORMD_RETURN_IF_ERROR(CheckMessageBytes(bytes_, bytes_max));
-  pieces_.resize(fields.size());
-  gathered_.resize(fields.size());
+  message_ = PiecesOf(bytes_);
+  pieces_.resize(tensors);
+  gathered_.resize(tensors);
+  return absl::OkStatus();
+}
+
+absl::Status RequestBytes::ParseAny(absl::Span<const wire::TensorField> fields,
+                                    google::protobuf::Message& message) {
   std::string rest;
   rest.reserve(kRestBytes);
-  if (!wire::SplitMessage(PiecesOf(bytes_), fields, rest, absl::MakeSpan(pieces_)) ||
+  if (!wire::SplitMessage(message_, fields, rest, absl::MakeSpan(pieces_)) ||
       !message.ParseFromString(rest)) {
     return Malformed(message);
   }
@@ -127,6 +132,7 @@ size_t RequestBytes::TensorBytes(size_t index) const {
 }
 
 void RequestBytes::Clear() {
+  message_.clear();
   pieces_.clear();
   gathered_.clear();
   bytes_.Clear();

@@ -12,10 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "google/protobuf/message.h"
-#include "google/protobuf/message_lite.h"
+#include "core/base/status_macros.h"
 #include "normd/v1/tensor.pb.h"
 #include "proto/wire/message_split.h"
+#include "proto/wire/request_parser.h"
 #include "server/buffer_pool.h"
 
 namespace normd {
@@ -38,11 +38,20 @@ class RequestBytes {
   RequestBytes(const RequestBytes&) = delete;
   RequestBytes& operator=(const RequestBytes&) = delete;
 
-  // Parses into `message` all but Tensor.data of `fields`; of what it does not know at most a few
-  // bytes. Called once, first. Errors: MESSAGE_TOO_LARGE (more than `bytes_max`),
-  // MESSAGE_MALFORMED.
+  // Parses into `message`, which is empty, all but Tensor.data of `fields`; of what it does not
+  // know at most a few bytes. Called once, first. Errors: MESSAGE_TOO_LARGE (more than
+  // `bytes_max`), MESSAGE_MALFORMED.
+  template <typename Request>
   absl::Status Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
-                     google::protobuf::Message& message);
+                     Request& message) {
+    NORMD_RETURN_IF_ERROR(Begin(bytes_max, fields.size()));
+    if constexpr (requires { wire::ParseRequest(message_, message, pieces_[0]); }) {
+      if (wire::ParseRequest(message_, message, pieces_[0])) return absl::OkStatus();
+      message.Clear();
+      pieces_[0].clear();
+    }
+    return ParseAny(fields, message);
+  }
 
   // Tensor.data of the field at `index`, in one run aligned to every dtype: as it lies in the
   // message or, where that is no such run, copied into memory of `pool`. Valid until the next call
@@ -58,7 +67,14 @@ class RequestBytes {
   void Clear();
 
  private:
+  // Before a message with so many tensors is parsed. Errors: MESSAGE_TOO_LARGE.
+  absl::Status Begin(int64_t bytes_max, size_t tensors);
+  // Parses whatever is a message. Errors: MESSAGE_MALFORMED.
+  absl::Status ParseAny(absl::Span<const wire::TensorField> fields,
+                        google::protobuf::Message& message);
+
   grpc::ByteBuffer bytes_;
+  wire::Pieces message_;  // where bytes_ lie
   // One of each field.
   absl::InlinedVector<wire::Pieces, 2> pieces_;
   absl::InlinedVector<Buffer, 2> gathered_;

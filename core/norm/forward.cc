@@ -76,6 +76,26 @@ void NormalizeChannels(const T* x, const BatchExtents& extents, ChannelRange ran
   }
 }
 
+// The coefficients of the channels of `range`, which are sets of `count` values. Whether C holds
+// all of them.
+template <typename C>
+bool SetCoefficientsOfSets(const Moments& moments, double count, double eps, const Affine& affine,
+                           ChannelRange range, Coefficients<C>& to) {
+  const size_t end = range.first + range.count;
+  if (eps > 0) {
+    Scratch<double, 1> var(range.count);
+    for (size_t i = 0; i < range.count; ++i) var[0][i] = moments.m2[range.first + i] / count;
+    return SetCoefficients(moments.mean.data() + range.first, var[0], eps, affine, range, to);
+  }
+  bool held = true;
+  for (size_t c = range.first; c < end; ++c) {
+    const SetFactors set =
+        FactorsOfSet(NormKind::kBatchNorm, moments.mean[c], moments.m2[c], count, eps);
+    held &= SetCoefficient(set.mean, set.invstd * WeightOf(affine, c), BiasOf(affine, c), c, to);
+  }
+  return held;
+}
+
 // kBatchNorm.
 template <typename T>
 void WalkChannels(const Forward<T>& walk) {
@@ -84,14 +104,7 @@ void WalkChannels(const Forward<T>& walk) {
   const double eps = EpsOf(walk.batch, walk.affine);
   Coefficients<ComputeType<T>> by(walk.y == nullptr ? 0 : extents.channels);
   const auto set_coefficients = [&](ChannelRange range, auto& to) {
-    bool held = true;
-    for (size_t c = range.first; c < range.first + range.count; ++c) {
-      const SetFactors set =
-          FactorsOfSet(NormKind::kBatchNorm, walk.moments.mean[c], walk.moments.m2[c], count, eps);
-      held &= SetCoefficient(set.mean, set.invstd * WeightOf(walk.affine, c),
-                             BiasOf(walk.affine, c), c, to);
-    }
-    return held;
+    return SetCoefficientsOfSets(walk.moments, count, eps, walk.affine, range, to);
   };
   const size_t pieces = PieceCount(walk.batch.num_elements(), walk.runner);
   const bool fuses = walk.computed != nullptr && walk.y != nullptr && extents.channels >= pieces &&
@@ -304,9 +317,9 @@ std::string ValueText(const Batch& batch, size_t index) {
 
 // OK when every moment is finite; else names the first value of `batch` that is not.
 absl::Status CheckFinite(const Batch& batch, const Moments& moments) {
-  const auto is_finite = [](double value) { return std::isfinite(value); };
-  if (std::all_of(moments.mean.begin(), moments.mean.end(), is_finite) &&
-      std::all_of(moments.m2.begin(), moments.m2.end(), is_finite)) {
+  const size_t sets = moments.mean.size();
+  if (FindNonFinite(moments.mean.data(), sets) == sets &&
+      FindNonFinite(moments.m2.data(), sets) == sets) {
     return absl::OkStatus();
   }
   const size_t index = VisitDataType(batch.dtype(), [&](auto element) {

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -7,7 +6,6 @@
 #include <vector>
 
 #include "core/kernels/normalize.h"
-#include "core/kernels/running_coefficients.h"
 #include "core/norm/normalization.h"
 #include "core/norm/walk.h"
 #include "core/norm/wide.h"
@@ -126,11 +124,6 @@ void NormalizeRange(absl::Span<const absl::string_view> pieces, const BatchExten
   }
 }
 
-// Null where there are none.
-const double* DataOf(absl::Span<const double> values) {
-  return values.empty() ? nullptr : values.data();
-}
-
 // The values to cut for threads at: between samples, or else between channels, or else anywhere.
 size_t CutValues(const BatchExtents& extents, size_t pieces) {
   if (extents.samples >= pieces) return extents.channels * extents.spatial;
@@ -156,29 +149,16 @@ void NormalizeByRunning(const Batch& batch, absl::Span<const absl::string_view> 
   VisitDataType(batch.dtype(), [&](auto element) {
     using T = typename decltype(element)::type;
     Coefficients<ComputeType<T>> by(extents.channels);
+    const ChannelRange all = {0, extents.channels};
     const auto set_coefficients = [&](auto& to) {
-      if constexpr (std::is_same_v<decltype(to), Coefficients<float>&>) {
-        return ComputeRunningCoefficients({.mean = running.mean.data(),
-                                           .var = running.var.data(),
-                                           .eps = eps,
-                                           .weight = DataOf(affine.weight),
-                                           .bias = DataOf(affine.bias)},
-                                          extents.channels, to[0], to[1], to[2]);
-      } else {
-        for (size_t c = 0; c < extents.channels; ++c) {
-          SetCoefficient(running.mean[c],
-                         1.0 / std::sqrt(running.var[c] + eps) * WeightOf(affine, c),
-                         BiasOf(affine, c), c, to);
-        }
-        return true;
-      }
+      return SetCoefficients(running.mean.data(), running.var.data(), eps, affine, all, to);
     };
     const bool held = set_coefficients(by);
     Coefficients<double> wide(held ? 0 : extents.channels);
     std::vector<size_t> unheld;
     if (!held) {
       set_coefficients(wide);
-      unheld = Unheld<ComputeType<T>>(wide, {0, extents.channels});
+      unheld = Unheld<ComputeType<T>>(wide, all);
     }
     const size_t parts = PieceCount(values, *runner);
     const size_t cut = CutValues(extents, parts);

@@ -12,6 +12,7 @@
 #include "core/kernels/backward.h"
 #include "core/kernels/batch_extents.h"
 #include "core/kernels/normalize.h"
+#include "core/kernels/running_coefficients.h"
 #include "core/norm/walk.h"
 #include "core/tensor/data_type.h"
 #include "core/tensor/half.h"
@@ -150,6 +151,32 @@ bool SetCoefficient(double mean, double scale, double bias, size_t index, Coeffi
   to.At(1, index) = static_cast<C>(scale);
   to.At(2, index) = static_cast<C>(OffsetIn<C>(mean, scale, bias));
   return Holds<C>(mean, scale, bias);
+}
+
+// SetCoefficient for (x - mean) / sqrt(var + eps) * weight + bias of the channels of `range`, whose
+// means and variances these are. Whether C holds all of them.
+template <typename C>
+bool SetCoefficients(const double* mean, const double* var, double eps, const Affine& affine,
+                     ChannelRange range, Coefficients<C>& to) {
+  if constexpr (std::is_same_v<C, float>) {
+    const auto from = [&](absl::Span<const double> values) {
+      return values.empty() ? nullptr : values.data() + range.first;
+    };
+    return ComputeRunningCoefficients({.mean = mean,
+                                       .var = var,
+                                       .eps = eps,
+                                       .weight = from(affine.weight),
+                                       .bias = from(affine.bias)},
+                                      range.count, to[0] + range.first, to[1] + range.first,
+                                      to[2] + range.first);
+  } else {
+    for (size_t c = range.first; c < range.first + range.count; ++c) {
+      const size_t i = c - range.first;
+      SetCoefficient(mean[i], 1.0 / std::sqrt(var[i] + eps) * WeightOf(affine, c),
+                     BiasOf(affine, c), c, to);
+    }
+    return true;
+  }
 }
 
 inline void StoreRounded(double value, float* to) { *to = static_cast<float>(value); }

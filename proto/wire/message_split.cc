@@ -1,6 +1,5 @@
 #include "proto/wire/message_split.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -8,6 +7,7 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "normd/v1/tensor.pb.h"
+#include "proto/wire/piece_reader.h"
 
 namespace normd::wire {
 namespace {
@@ -27,53 +27,6 @@ void AppendVarint(uint32_t value, std::string& to) {
   const uint8_t* end = CodedOutputStream::WriteVarint32ToArray(value, bytes);
   to.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(end - bytes));
 }
-
-// Reads bytes that lie in several places.
-class PieceReader {
- public:
-  explicit PieceReader(absl::Span<const absl::string_view> pieces) : pieces_(pieces) {
-    for (const absl::string_view piece : pieces) remaining_ += piece.size();
-    Advance(0);
-  }
-
-  size_t remaining() const { return remaining_; }
-
-  // REQUIRES: remaining() > 0.
-  uint8_t ReadByte() {
-    const auto byte = static_cast<uint8_t>(*at_);
-    Advance(1);
-    return byte;
-  }
-
-  // Gives the next `count` bytes, piece by piece. REQUIRES: remaining() >= count.
-  template <typename Take>
-  void Read(size_t count, Take take) {
-    while (count > 0) {
-      const size_t part = std::min(count, static_cast<size_t>(end_ - at_));
-      take(absl::string_view(at_, part));
-      count -= part;
-      Advance(part);
-    }
-  }
-
- private:
-  // REQUIRES: so many are left of the piece.
-  void Advance(size_t count) {
-    at_ += count;
-    remaining_ -= count;
-    while (at_ == end_ && !pieces_.empty()) {
-      at_ = pieces_.front().data();
-      end_ = at_ + pieces_.front().size();
-      pieces_.remove_prefix(1);
-    }
-  }
-
-  absl::Span<const absl::string_view> pieces_;  // behind the one that is read
-  // Of the piece that is read: not empty while something remains.
-  const char* at_ = nullptr;
-  const char* end_ = nullptr;
-  size_t remaining_ = 0;
-};
 
 class Splitter {
  public:

@@ -1,5 +1,5 @@
-// SplitMessage against the classes that protoc generates: both accept and refuse the same bytes,
-// and read the same from what they accept.
+// SplitMessage and ParseRequest against the classes that protoc generates: both accept and refuse
+// the same bytes, and read the same from what they accept.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include "google/protobuf/unknown_field_set.h"
 #include "normd/v1/normalization_service.pb.h"
 #include "proto/wire/message_split.h"
+#include "proto/wire/request_parser.h"
 #include "tests/testing/seeded_random.h"
 
 namespace normd::wire {
@@ -109,6 +110,12 @@ class MessageSplitFuzzTest : public ::testing::Test {
       }
       if constexpr (requires { part.mutable_moments(); }) {
         if (OneIn(4)) part.mutable_moments()->add_mean(1.5);
+        if (OneIn(6)) part.mutable_moments()->set_count(static_cast<int64_t>(Below(3)));
+        if (OneIn(6)) part.set_durability(v1::RELAXED);
+      }
+      if constexpr (requires { part.set_calibration_id(""); }) {
+        if (OneIn(6)) part.set_return_output(true);
+        if (OneIn(6)) part.set_calibration_id("5-\xc3\xa9");
       }
       bytes += part.SerializeAsString();
       if (OneIn(2)) bytes += OtherField();
@@ -166,7 +173,8 @@ class MessageSplitFuzzTest : public ::testing::Test {
     const bool splits =
         SplitMessage(pieces, fields, rest, absl::MakeSpan(data)) && actual.ParseFromString(rest);
     ASSERT_EQ(splits, parses);
-    if (!parses) return;
+    ExpectParserAgrees(pieces, data, actual);
+    if (HasFatalFailure() || !parses) return;
     ++accepted_;
     for (size_t i = 0; i < fields.size(); ++i) {
       std::string tensor_data;
@@ -185,6 +193,23 @@ class MessageSplitFuzzTest : public ::testing::Test {
               absl::BytesToHexString(expected.SerializeAsString()));
   }
 
+  // What ParseRequest accepts it reads as SplitMessage and the generated class do: `data`, `rest`.
+  template <typename Request>
+  void ExpectParserAgrees(absl::Span<const absl::string_view> message,
+                          absl::Span<const Pieces> data, const Request& rest) {
+    if constexpr (requires(Request & request, Pieces & bytes) {
+                    ParseRequest(message, request, bytes);
+                  }) {
+      Request request;
+      Pieces bytes;
+      if (!ParseRequest(message, request, bytes)) return;
+      ++parsed_at_once_;
+      ASSERT_EQ(bytes, data[0]);
+      ASSERT_EQ(absl::BytesToHexString(request.SerializeAsString()),
+                absl::BytesToHexString(rest.SerializeAsString()));
+    }
+  }
+
   template <typename Request>
   void Run() {
     for (int i = 0; i < kMutations && !HasFatalFailure(); ++i) {
@@ -201,13 +226,20 @@ class MessageSplitFuzzTest : public ::testing::Test {
 
   SeededRandom random_;
   int accepted_ = 0;
+  int parsed_at_once_ = 0;
 
  private:
   const google::protobuf::LogSilencer silencer_;  // of names that are not UTF-8
 };
 
-TEST_F(MessageSplitFuzzTest, TrainRequest) { Run<v1::TrainRequest>(); }
-TEST_F(MessageSplitFuzzTest, NormalizeRequest) { Run<v1::NormalizeRequest>(); }
+TEST_F(MessageSplitFuzzTest, TrainRequest) {
+  Run<v1::TrainRequest>();
+  EXPECT_GT(parsed_at_once_, kMutations / 10);
+}
+TEST_F(MessageSplitFuzzTest, NormalizeRequest) {
+  Run<v1::NormalizeRequest>();
+  EXPECT_GT(parsed_at_once_, kMutations / 10);
+}
 TEST_F(MessageSplitFuzzTest, BackwardRequest) { Run<v1::BackwardRequest>(); }
 
 // Bytes that a random search is slow to find.
