@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 START_SECONDS_MAX = 60
 RUN_SECONDS_MAX = 300
 QUICK_MESSAGES = 2
+SYNCED_WRITES = 201
 
 # Values in a message: (shape, messages in flight when pipelined). Every channel has two values or
 # more, without which there is no training.
@@ -177,6 +179,18 @@ def said(*command):
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 
 
+def synced_write_seconds(folder):
+    """The median time that a write of 4 KiB at the end of a file takes until it is on disk."""
+    times = []
+    with open(os.path.join(folder, "synced"), "wb", buffering=0) as file:
+        for _ in range(SYNCED_WRITES):
+            begin = time.monotonic()
+            file.write(b"\1" * 4096)
+            os.fdatasync(file.fileno())
+            times.append(time.monotonic() - begin)
+    return statistics.median(times)
+
+
 def machine(build_dir, scratch):
     """What was measured on, a line each."""
     versions = [f"{name} {importlib.metadata.version(name).partition('+')[0]}"
@@ -188,7 +202,8 @@ def machine(build_dir, scratch):
         f"{said(f'{build_dir}/bin/echo_server', '--version')}; Python {platform.python_version()}, "
         f"{', '.join(versions)}",
         f"client and server share these cores; normd's states are in RocksDB on "
-        f"{said('stat', '-f', '-c', '%T', scratch)}",
+        f"{said('stat', '-f', '-c', '%T', scratch)}, where a synced write of 4 KiB takes "
+        f"{1e3 * synced_write_seconds(scratch):.2f} ms",
     ]
 
 

@@ -149,7 +149,9 @@ def shortfalls(samples):
                 check(cell, f"{field} by the echo's", value, f"{most} or less", value <= most)
         if "Python" in turns:
             value, aim = ratio(turns, "normd", "Python", "rate"), 8 if cell.floats <= 1024 else 3
-            check(cell, "messages/s by the Python server's", value, f"{aim} or more", value >= aim)
+            of_echo = ratio(turns, "echo", "Python", "rate")
+            check(cell, "messages/s by the Python server's", value,
+                  f"{aim} or more, the echo's {of_echo:.2f}", value >= aim)
     return found
 
 
