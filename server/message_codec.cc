@@ -39,16 +39,6 @@ bool IsAligned(const char* data) {
   return reinterpret_cast<uintptr_t>(data) % kTensorAlignment == 0;
 }
 
-wire::Pieces PiecesOf(grpc::ByteBuffer& bytes) {
-  wire::Pieces pieces;
-  grpc::ProtoBufferReader reader(&bytes);
-  const void* data = nullptr;
-  for (int size = 0; reader.status().ok() && reader.Next(&data, &size);) {
-    pieces.emplace_back(static_cast<const char*>(data), static_cast<size_t>(size));
-  }
-  return pieces;
-}
-
 // Errors: MESSAGE_TOO_LARGE, with the name of the flag unless its range is above `bytes_max`.
 absl::Status CheckMessageBytes(const grpc::ByteBuffer& bytes, int64_t bytes_max) {
   const auto size = static_cast<int64_t>(bytes.Length());
@@ -91,19 +81,29 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message) 
   return grpc::ByteBuffer(&slice, 1);
 }
 
+wire::Pieces PiecesOf(grpc::ByteBuffer& bytes) {
+  wire::Pieces pieces;
+  grpc::ProtoBufferReader reader(&bytes);
+  const void* data = nullptr;
+  for (int size = 0; reader.status().ok() && reader.Next(&data, &size);) {
+    pieces.emplace_back(static_cast<const char*>(data), static_cast<size_t>(size));
+  }
+  return pieces;
+}
+
 absl::Status RequestBytes::Begin(int64_t bytes_max, size_t tensors) {
   NORMD_RETURN_IF_ERROR(CheckMessageBytes(bytes_, bytes_max));
-  message_ = PiecesOf(bytes_);
   pieces_.resize(tensors);
   gathered_.resize(tensors);
   return absl::OkStatus();
 }
 
-absl::Status RequestBytes::ParseAny(absl::Span<const wire::TensorField> fields,
+absl::Status RequestBytes::ParseAny(absl::Span<const absl::string_view> pieces,
+                                    absl::Span<const wire::TensorField> fields,
                                     google::protobuf::Message& message) {
   std::string rest;
   rest.reserve(kRestBytes);
-  if (!wire::SplitMessage(message_, fields, rest, absl::MakeSpan(pieces_)) ||
+  if (!wire::SplitMessage(pieces, fields, rest, absl::MakeSpan(pieces_)) ||
       !message.ParseFromString(rest)) {
     return Malformed(message);
   }
@@ -132,7 +132,6 @@ size_t RequestBytes::TensorBytes(size_t index) const {
 }
 
 void RequestBytes::Clear() {
-  message_.clear();
   pieces_.clear();
   gathered_.clear();
   bytes_.Clear();

@@ -13,6 +13,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/base/status_macros.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/message_lite.h"
 #include "normd/v1/tensor.pb.h"
 #include "proto/wire/message_split.h"
 #include "proto/wire/request_parser.h"
@@ -29,6 +31,9 @@ absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
 // The bytes of a message, in one slice.
 grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message);
 
+// Where `bytes` lie, which must outlive it.
+wire::Pieces PiecesOf(grpc::ByteBuffer& bytes);
+
 // The bytes of a request and those of its tensors, which are read where they lie.
 class RequestBytes {
  public:
@@ -39,18 +44,19 @@ class RequestBytes {
   RequestBytes& operator=(const RequestBytes&) = delete;
 
   // Parses into `message`, which is empty, all but Tensor.data of `fields`; of what it does not
-  // know at most a few bytes. Called once, first. Errors: MESSAGE_TOO_LARGE (more than
-  // `bytes_max`), MESSAGE_MALFORMED.
+  // know at most a few bytes. Called once, first. REQUIRES: `fields` are those of Request. Errors:
+  // MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
   template <typename Request>
   absl::Status Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
                      Request& message) {
     NORMD_RETURN_IF_ERROR(Begin(bytes_max, fields.size()));
-    if constexpr (requires { wire::ParseRequest(message_, message, pieces_[0]); }) {
-      if (wire::ParseRequest(message_, message, pieces_[0])) return absl::OkStatus();
+    const wire::Pieces pieces = PiecesOf(bytes_);
+    if constexpr (requires { wire::ParseRequest(pieces, message, pieces_[0]); }) {
+      if (wire::ParseRequest(pieces, message, pieces_[0])) return absl::OkStatus();
       message.Clear();
       pieces_[0].clear();
     }
-    return ParseAny(fields, message);
+    return ParseAny(pieces, fields, message);
   }
 
   // Tensor.data of the field at `index`, in one run aligned to every dtype: as it lies in the
@@ -70,11 +76,11 @@ class RequestBytes {
   // Before a message with so many tensors is parsed. Errors: MESSAGE_TOO_LARGE.
   absl::Status Begin(int64_t bytes_max, size_t tensors);
   // Parses whatever is a message. Errors: MESSAGE_MALFORMED.
-  absl::Status ParseAny(absl::Span<const wire::TensorField> fields,
+  absl::Status ParseAny(absl::Span<const absl::string_view> pieces,
+                        absl::Span<const wire::TensorField> fields,
                         google::protobuf::Message& message);
 
   grpc::ByteBuffer bytes_;
-  wire::Pieces message_;  // where bytes_ lie
   // One of each field.
   absl::InlinedVector<wire::Pieces, 2> pieces_;
   absl::InlinedVector<Buffer, 2> gathered_;

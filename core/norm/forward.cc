@@ -82,12 +82,18 @@ template <typename C>
 bool SetCoefficientsOfSets(const Moments& moments, double count, double eps, const Affine& affine,
                            ChannelRange range, Coefficients<C>& to) {
   const size_t end = range.first + range.count;
-  if (eps > 0) {
-    Scratch<double, 1> var(range.count);
-    for (size_t i = 0; i < range.count; ++i) var[0][i] = moments.m2[range.first + i] / count;
-    return SetCoefficients(moments.mean.data() + range.first, var[0], eps, affine, range, to);
-  }
   bool held = true;
+  // With eps 0 a variance of 0 gives the bias, which FactorsOfSet alone knows.
+  if (eps > 0) {
+    constexpr size_t kBlock = 64;
+    for (size_t first = range.first; first < end; first += kBlock) {
+      const ChannelRange block = {first, std::min(kBlock, end - first)};
+      double var[kBlock];
+      for (size_t i = 0; i < block.count; ++i) var[i] = moments.m2[first + i] / count;
+      held &= SetCoefficients(moments.mean.data() + first, var, eps, affine, block, to);
+    }
+    return held;
+  }
   for (size_t c = range.first; c < end; ++c) {
     const SetFactors set =
         FactorsOfSet(NormKind::kBatchNorm, moments.mean[c], moments.m2[c], count, eps);

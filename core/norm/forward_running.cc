@@ -42,9 +42,9 @@ Run RunAt(const BatchExtents& batch, size_t first, size_t values_max) {
 }
 
 // Reads the bytes of pieces one after the other, from byte `first` on.
-class PieceReader {
+class ValueReader {
  public:
-  PieceReader(absl::Span<const absl::string_view> pieces, size_t first) : pieces_(pieces) {
+  ValueReader(absl::Span<const absl::string_view> pieces, size_t first) : pieces_(pieces) {
     Advance(first);
   }
 
@@ -107,7 +107,7 @@ void NormalizeRange(absl::Span<const absl::string_view> pieces, const BatchExten
                     Coefficients<double>& wide, absl::Span<const size_t> unheld, T* y) {
   constexpr size_t kBlockValues = kBlockBytes / sizeof(T);
   alignas(64) char block[kBlockBytes];
-  PieceReader reader(pieces, first * sizeof(T));
+  ValueReader reader(pieces, first * sizeof(T));
   while (first < end) {
     const size_t in_place = reader.InPlace(alignof(T)) / sizeof(T);
     // A few values in place would cost more calls than they spare copies.

@@ -12,7 +12,8 @@
 #include "core/kernels/backward.h"
 #include "core/kernels/batch_extents.h"
 #include "core/kernels/normalize.h"
-#include "core/kernels/running_coefficients.h"
+#include "core/kernels/normalize_coefficients.h"
+#include "core/norm/normalization.h"
 #include "core/norm/walk.h"
 #include "core/tensor/data_type.h"
 #include "core/tensor/half.h"
@@ -153,8 +154,9 @@ bool SetCoefficient(double mean, double scale, double bias, size_t index, Coeffi
   return Holds<C>(mean, scale, bias);
 }
 
-// SetCoefficient for (x - mean) / sqrt(var + eps) * weight + bias of the channels of `range`, whose
-// means and variances these are. Whether C holds all of them.
+// SetCoefficient for (x - mean) / sqrt(var + eps) * weight + bias of the channels of `range`.
+// `mean` and `var` begin at the range's first channel, the parameters of `affine` at channel 0.
+// Whether C holds all of them. REQUIRES: with float, the indices of `to` begin at 0.
 template <typename C>
 bool SetCoefficients(const double* mean, const double* var, double eps, const Affine& affine,
                      ChannelRange range, Coefficients<C>& to) {
@@ -162,13 +164,13 @@ bool SetCoefficients(const double* mean, const double* var, double eps, const Af
     const auto from = [&](absl::Span<const double> values) {
       return values.empty() ? nullptr : values.data() + range.first;
     };
-    return ComputeRunningCoefficients({.mean = mean,
-                                       .var = var,
-                                       .eps = eps,
-                                       .weight = from(affine.weight),
-                                       .bias = from(affine.bias)},
-                                      range.count, to[0] + range.first, to[1] + range.first,
-                                      to[2] + range.first);
+    return ComputeNormalizeCoefficients({.mean = mean,
+                                         .var = var,
+                                         .eps = eps,
+                                         .weight = from(affine.weight),
+                                         .bias = from(affine.bias)},
+                                        range.count, to[0] + range.first, to[1] + range.first,
+                                        to[2] + range.first);
   } else {
     for (size_t c = range.first; c < range.first + range.count; ++c) {
       const size_t i = c - range.first;

@@ -9,6 +9,7 @@
 #include "google/protobuf/repeated_field.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "normd/v1/tensor.pb.h"
+#include "proto/wire/length_delimited.h"
 #include "proto/wire/piece_reader.h"
 
 namespace normd::wire {
@@ -16,19 +17,18 @@ namespace {
 
 using ::google::protobuf::internal::WireFormatLite;
 
-// The parser of protobuf reads more, and treats what overflows in its own way.
+// What is longer is left to others: negative numbers, and lengths of 256 MiB and more, which
+// protobuf refuses at bounds of its own.
 constexpr int kVarintBytesMax = 9;
 constexpr int kLengthBytesMax = 4;
-
 constexpr int kShapeRankMax = 8;
+constexpr size_t kTextBytesMax = 1024;
 
-constexpr uint8_t Varint(int field_number) {
-  return static_cast<uint8_t>((field_number << 3) | WireFormatLite::WIRETYPE_VARINT);
+constexpr uint32_t VarintTag(int field_number) {
+  return (static_cast<uint32_t>(field_number) << 3) | WireFormatLite::WIRETYPE_VARINT;
 }
 
-constexpr uint8_t Bytes(int field_number) {
-  return static_cast<uint8_t>((field_number << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-}
+constexpr uint32_t BytesTag(int field_number) { return LengthDelimitedTag(field_number); }
 
 bool IsAscii(absl::string_view text) {
   uint8_t bits = 0;
@@ -45,15 +45,14 @@ class RequestParser {
 
   bool Parse(v1::NormalizeRequest& request) {
     using Request = v1::NormalizeRequest;
-    return ReadFields(0, [&](uint8_t tag, size_t end) {
+    return ReadFields(0, [&](uint32_t tag, size_t end) {
       switch (tag) {
-        case Bytes(Request::kStateFieldNumber):
+        case BytesTag(Request::kStateFieldNumber):
           return ReadText(end, *request.mutable_state());
-        case Bytes(Request::kInputFieldNumber):
+        case BytesTag(Request::kInputFieldNumber):
           return ReadTensor(end, *request.mutable_input());
-        case Varint(Request::kSequenceFieldNumber):
-          return ReadVarint(
-              end, [&](uint64_t value) { request.set_sequence(static_cast<int64_t>(value)); });
+        case VarintTag(Request::kSequenceFieldNumber):
+          return ReadSequence(end, request);
         default:
           return false;
       }
@@ -62,31 +61,30 @@ class RequestParser {
 
   bool Parse(v1::TrainRequest& request) {
     using Request = v1::TrainRequest;
-    return ReadFields(0, [&](uint8_t tag, size_t end) {
+    return ReadFields(0, [&](uint32_t tag, size_t end) {
       switch (tag) {
-        case Bytes(Request::kStateFieldNumber):
+        case BytesTag(Request::kStateFieldNumber):
           return ReadText(end, *request.mutable_state());
-        case Bytes(Request::kProducerIdFieldNumber):
+        case BytesTag(Request::kProducerIdFieldNumber):
           return ReadText(end, *request.mutable_producer_id());
-        case Varint(Request::kSequenceFieldNumber):
-          return ReadVarint(
-              end, [&](uint64_t value) { request.set_sequence(static_cast<int64_t>(value)); });
-        case Bytes(Request::kInputFieldNumber):
+        case VarintTag(Request::kSequenceFieldNumber):
+          return ReadSequence(end, request);
+        case BytesTag(Request::kInputFieldNumber):
           return ReadTensor(end, *request.mutable_input());
-        case Bytes(Request::kMomentsFieldNumber):
+        case BytesTag(Request::kMomentsFieldNumber):
           data_.clear();  // of the input, whose place they take
           return ReadMoments(end, *request.mutable_moments());
-        case Varint(Request::kReturnOutputFieldNumber):
+        case VarintTag(Request::kReturnOutputFieldNumber):
           return ReadVarint(end, [&](uint64_t value) { request.set_return_output(value != 0); });
-        case Varint(Request::kReturnMomentsFieldNumber):
+        case VarintTag(Request::kReturnMomentsFieldNumber):
           return ReadVarint(end, [&](uint64_t value) { request.set_return_moments(value != 0); });
-        case Varint(Request::kDurabilityFieldNumber):
+        case VarintTag(Request::kDurabilityFieldNumber):
           return ReadVarint(end, [&](uint64_t value) {
             request.set_durability(static_cast<v1::Durability>(value));
           });
-        case Varint(Request::kCalibrateFieldNumber):
+        case VarintTag(Request::kCalibrateFieldNumber):
           return ReadVarint(end, [&](uint64_t value) { request.set_calibrate(value != 0); });
-        case Bytes(Request::kCalibrationIdFieldNumber):
+        case BytesTag(Request::kCalibrationIdFieldNumber):
           return ReadText(end, *request.mutable_calibration_id());
         default:
           return false;
@@ -130,9 +128,15 @@ class RequestParser {
     return true;
   }
 
+  template <typename Request>
+  bool ReadSequence(size_t end, Request& request) {
+    return ReadVarint(end,
+                      [&](uint64_t value) { request.set_sequence(static_cast<int64_t>(value)); });
+  }
+
   bool ReadText(size_t end, std::string& text) {
     size_t length = 0;
-    if (!ReadLength(end, length)) return false;
+    if (!ReadLength(end, length) || length > kTextBytesMax) return false;
     text.clear();
     reader_.Read(length, [&](absl::string_view part) { text.append(part.data(), part.size()); });
     return IsAscii(text);
@@ -141,19 +145,19 @@ class RequestParser {
   bool ReadTensor(size_t end, v1::Tensor& tensor) {
     size_t length = 0;
     if (!ReadLength(end, length)) return false;
-    return ReadFields(reader_.remaining() - length, [&](uint8_t tag, size_t end_of_tensor) {
+    return ReadFields(reader_.remaining() - length, [&](uint32_t tag, size_t end_of_tensor) {
       switch (tag) {
-        case Varint(v1::Tensor::kDtypeFieldNumber):
+        case VarintTag(v1::Tensor::kDtypeFieldNumber):
           return ReadVarint(end_of_tensor, [&](uint64_t value) {
             tensor.set_dtype(static_cast<v1::DataType>(value));
           });
-        case Bytes(v1::Tensor::kShapeFieldNumber):
+        case BytesTag(v1::Tensor::kShapeFieldNumber):
           return ReadShape(end_of_tensor, tensor);
-        case Varint(v1::Tensor::kLayoutFieldNumber):
+        case VarintTag(v1::Tensor::kLayoutFieldNumber):
           return ReadVarint(end_of_tensor, [&](uint64_t value) {
             tensor.set_layout(static_cast<v1::Layout>(value));
           });
-        case Bytes(v1::Tensor::kDataFieldNumber):
+        case BytesTag(v1::Tensor::kDataFieldNumber):
           return ReadData(end_of_tensor);
         default:
           return false;
@@ -185,15 +189,15 @@ class RequestParser {
   bool ReadMoments(size_t end, v1::Moments& moments) {
     size_t length = 0;
     if (!ReadLength(end, length)) return false;
-    return ReadFields(reader_.remaining() - length, [&](uint8_t tag, size_t end_of_moments) {
+    return ReadFields(reader_.remaining() - length, [&](uint32_t tag, size_t end_of_moments) {
       switch (tag) {
-        case Varint(v1::Moments::kCountFieldNumber):
+        case VarintTag(v1::Moments::kCountFieldNumber):
           return ReadVarint(end_of_moments, [&](uint64_t value) {
             moments.set_count(static_cast<int64_t>(value));
           });
-        case Bytes(v1::Moments::kMeanFieldNumber):
+        case BytesTag(v1::Moments::kMeanFieldNumber):
           return ReadDoubles(end_of_moments, *moments.mutable_mean());
-        case Bytes(v1::Moments::kM2FieldNumber):
+        case BytesTag(v1::Moments::kM2FieldNumber):
           return ReadDoubles(end_of_moments, *moments.mutable_m2());
         default:
           return false;

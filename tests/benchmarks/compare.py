@@ -182,7 +182,7 @@ def said(*command):
 def synced_write_seconds(folder):
     """The median time that a write of 4 KiB at the end of a file takes until it is on disk."""
     times = []
-    with open(os.path.join(folder, "synced"), "wb", buffering=0) as file:
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         for _ in range(SYNCED_WRITES):
             begin = time.monotonic()
             file.write(b"\1" * 4096)

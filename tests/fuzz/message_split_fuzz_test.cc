@@ -109,13 +109,19 @@ class MessageSplitFuzzTest : public ::testing::Test {
         if (OneIn(2)) *part.mutable_grad_output() = RandomTensor();
       }
       if constexpr (requires { part.mutable_moments(); }) {
-        if (OneIn(4)) part.mutable_moments()->add_mean(1.5);
+        for (size_t i = OneIn(2) ? 0 : Below(4); i > 0; --i) {
+          part.mutable_moments()->add_mean(static_cast<double>(i));
+        }
+        if (OneIn(6)) part.mutable_moments()->add_m2(1.5);
         if (OneIn(6)) part.mutable_moments()->set_count(static_cast<int64_t>(Below(3)));
         if (OneIn(6)) part.set_durability(v1::RELAXED);
       }
       if constexpr (requires { part.set_calibration_id(""); }) {
+        if (OneIn(6)) part.set_producer_id("trainer");
         if (OneIn(6)) part.set_return_output(true);
-        if (OneIn(6)) part.set_calibration_id("5-\xc3\xa9");
+        if (OneIn(6)) part.set_return_moments(true);
+        if (OneIn(6)) part.set_calibrate(true);
+        if (OneIn(6)) part.set_calibration_id(OneIn(4) ? "5-\xc3\xa9" : "5-1");
       }
       bytes += part.SerializeAsString();
       if (OneIn(2)) bytes += OtherField();
@@ -173,7 +179,7 @@ class MessageSplitFuzzTest : public ::testing::Test {
     const bool splits =
         SplitMessage(pieces, fields, rest, absl::MakeSpan(data)) && actual.ParseFromString(rest);
     ASSERT_EQ(splits, parses);
-    ExpectParserAgrees(pieces, data, actual);
+    ExpectParserAgrees(pieces, parses, data, actual);
     if (HasFatalFailure() || !parses) return;
     ++accepted_;
     for (size_t i = 0; i < fields.size(); ++i) {
@@ -195,7 +201,7 @@ class MessageSplitFuzzTest : public ::testing::Test {
 
   // What ParseRequest accepts it reads as SplitMessage and the generated class do: `data`, `rest`.
   template <typename Request>
-  void ExpectParserAgrees(absl::Span<const absl::string_view> message,
+  void ExpectParserAgrees(absl::Span<const absl::string_view> message, bool parses,
                           absl::Span<const Pieces> data, const Request& rest) {
     if constexpr (requires(Request & request, Pieces & bytes) {
                     ParseRequest(message, request, bytes);
@@ -204,6 +210,7 @@ class MessageSplitFuzzTest : public ::testing::Test {
       Pieces bytes;
       if (!ParseRequest(message, request, bytes)) return;
       ++parsed_at_once_;
+      ASSERT_TRUE(parses);
       ASSERT_EQ(bytes, data[0]);
       ASSERT_EQ(absl::BytesToHexString(request.SerializeAsString()),
                 absl::BytesToHexString(rest.SerializeAsString()));
@@ -269,6 +276,8 @@ TEST_F(MessageSplitFuzzTest, Corpus) {
            "18ffffffffffffffffff7f",        // a number of ten bytes, of which one bit counts
            "18ffffffffffffffffffff01",      // of eleven
            "0a02c328",                      // a name that is not UTF-8
+           "0a81808080800061",              // a length of six bytes
+           "22868080808000220411111111",    // of a tensor's
        }) {
     std::string text = hex;
     text.erase(std::remove(text.begin(), text.end(), ' '), text.end());

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/kernels/running_coefficients.h"
+#include "core/kernels/normalize_coefficients.h"
 #include "core/norm/normalization.h"
 #include "tests/core/norm/family_reference.h"
 #include "tests/testing/seeded_random.h"
@@ -27,9 +27,9 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// The kernel of eval mode tells by itself what float32 holds: where it says so and it is not so,
+// The kernel tells by itself what float32 holds: where it says so and it is not so,
 // nothing else would notice.
-TEST(RunningCoefficientsTest, AreHeldWhereTheWalksHoldThem) {
+TEST(NormalizeCoefficientsTest, AreHeldWhereTheWalksHoldThem) {
   constexpr double kFloatMax = std::numeric_limits<float>::max();
   constexpr double kFloatMin = std::numeric_limits<float>::min();
   std::vector<double> values = {0, 1, 1e-300, kInf, kNan};
@@ -44,7 +44,7 @@ TEST(RunningCoefficientsTest, AreHeldWhereTheWalksHoldThem) {
       for (const double bias : values) {
         const double var = 1;
         float center = 0, scale = 0, offset = 0;
-        EXPECT_EQ(ComputeRunningCoefficients(
+        EXPECT_EQ(ComputeNormalizeCoefficients(
                       {.mean = &mean, .var = &var, .eps = 0, .weight = &weight, .bias = &bias}, 1,
                       &center, &scale, &offset),
                   Holds<float>(mean, weight, bias))

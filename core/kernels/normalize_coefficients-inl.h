@@ -1,17 +1,17 @@
-// The code of running_coefficients.h for one SIMD target. Included by running_coefficients.cc
+// The code of normalize_coefficients.h for one SIMD target. Included by normalize_coefficients.cc
 // alone, once for every target.
 
-#if defined(NORMD_CORE_KERNELS_RUNNING_COEFFICIENTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef NORMD_CORE_KERNELS_RUNNING_COEFFICIENTS_INL_H_
-#undef NORMD_CORE_KERNELS_RUNNING_COEFFICIENTS_INL_H_
+#if defined(NORMD_CORE_KERNELS_NORMALIZE_COEFFICIENTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NORMD_CORE_KERNELS_NORMALIZE_COEFFICIENTS_INL_H_
+#undef NORMD_CORE_KERNELS_NORMALIZE_COEFFICIENTS_INL_H_
 #else
-#define NORMD_CORE_KERNELS_RUNNING_COEFFICIENTS_INL_H_
+#define NORMD_CORE_KERNELS_NORMALIZE_COEFFICIENTS_INL_H_
 #endif
 
 #include <cstddef>
 #include <limits>
 
-#include "core/kernels/running_coefficients.h"
+#include "core/kernels/normalize_coefficients.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -43,7 +43,7 @@ HWY_INLINE hn::Mask<D> AreUnheld(D d, hn::Vec<D> mean, hn::Vec<D> scale, hn::Vec
 
 // Lanes(d) channels from `at` on; where they are not held.
 template <class D>
-HWY_INLINE hn::Mask<D> Compute(D d, const RunningParameters& parameters, size_t at, float* center,
+HWY_INLINE hn::Mask<D> Compute(D d, const NormalizeParameters& parameters, size_t at, float* center,
                                float* scale, float* offset) {
   const hn::Rebind<float, D> df;
   const auto one = hn::Set(d, 1.0);
@@ -63,8 +63,9 @@ HWY_INLINE hn::Mask<D> Compute(D d, const RunningParameters& parameters, size_t 
 
 }  // namespace
 
-bool RunningCoefficients(const RunningParameters& parameters, size_t n, float* HWY_RESTRICT center,
-                         float* HWY_RESTRICT scale, float* HWY_RESTRICT offset) {
+bool NormalizeCoefficients(const NormalizeParameters& parameters, size_t n,
+                           float* HWY_RESTRICT center, float* HWY_RESTRICT scale,
+                           float* HWY_RESTRICT offset) {
   const hn::ScalableTag<double> d;
   const hn::CappedTag<double, 1> one;
   const size_t lanes = hn::Lanes(d);

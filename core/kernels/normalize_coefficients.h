@@ -1,12 +1,12 @@
-#ifndef NORMD_CORE_KERNELS_RUNNING_COEFFICIENTS_H_
-#define NORMD_CORE_KERNELS_RUNNING_COEFFICIENTS_H_
+#ifndef NORMD_CORE_KERNELS_NORMALIZE_COEFFICIENTS_H_
+#define NORMD_CORE_KERNELS_NORMALIZE_COEFFICIENTS_H_
 
 #include <cstddef>
 
 namespace normd {
 
-// What eval mode is computed from, of each channel.
-struct RunningParameters {
+// What channels are normalized by: running statistics, or those of a batch.
+struct NormalizeParameters {
   const double* mean = nullptr;
   const double* var = nullptr;
   double eps = 0;
@@ -21,9 +21,9 @@ struct RunningParameters {
 // Whether float32 holds all of them to all their digits and x - center is finite for every finite
 // x; what is not finite counts as held, since it is the same in every type.
 // REQUIRES: every array holds n values, and none overlaps center, scale or offset. Thread-safe.
-bool ComputeRunningCoefficients(const RunningParameters& parameters, size_t n, float* center,
-                                float* scale, float* offset);
+bool ComputeNormalizeCoefficients(const NormalizeParameters& parameters, size_t n, float* center,
+                                  float* scale, float* offset);
 
 }  // namespace normd
 
-#endif  // NORMD_CORE_KERNELS_RUNNING_COEFFICIENTS_H_
+#endif  // NORMD_CORE_KERNELS_NORMALIZE_COEFFICIENTS_H_

@@ -1,4 +1,4 @@
-#include "core/kernels/running_coefficients.h"
+#include "core/kernels/normalize_coefficients.h"
 
 #include <gtest/gtest.h>
 
@@ -19,9 +19,9 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kFloatMax = std::numeric_limits<float>::max();
 constexpr double kFloatMin = std::numeric_limits<float>::min();
 
-class RunningCoefficientsTest : public SimdTargetTest {};
+class NormalizeCoefficientsTest : public SimdTargetTest {};
 
-NORMD_INSTANTIATE_FOR_TARGETS(RunningCoefficientsTest);
+NORMD_INSTANTIATE_FOR_TARGETS(NormalizeCoefficientsTest);
 
 // One channel after another, as the formula has it.
 struct Expected {
@@ -37,7 +37,7 @@ struct Expected {
   float offset;
 };
 
-TEST_P(RunningCoefficientsTest, AreThoseOfTheFormulaForEachSize) {
+TEST_P(NormalizeCoefficientsTest, AreThoseOfTheFormulaForEachSize) {
   constexpr double kEps = 1e-5;
   for (const size_t size : kSizesAroundLanes) {
     for (const bool affine : {false, true}) {
@@ -50,12 +50,12 @@ TEST_P(RunningCoefficientsTest, AreThoseOfTheFormulaForEachSize) {
         bias[c] = i / 13 - 2;
       }
       GuardedArray<float> center(size), scale(size), offset(size);
-      EXPECT_TRUE(ComputeRunningCoefficients({.mean = mean.data(),
-                                              .var = var.data(),
-                                              .eps = kEps,
-                                              .weight = affine ? weight.data() : nullptr,
-                                              .bias = affine ? bias.data() : nullptr},
-                                             size, center.data(), scale.data(), offset.data()));
+      EXPECT_TRUE(ComputeNormalizeCoefficients({.mean = mean.data(),
+                                                .var = var.data(),
+                                                .eps = kEps,
+                                                .weight = affine ? weight.data() : nullptr,
+                                                .bias = affine ? bias.data() : nullptr},
+                                               size, center.data(), scale.data(), offset.data()));
       for (size_t c = 0; c < size; ++c) {
         const Expected expected(mean[c], var[c], kEps, affine ? weight[c] : 1,
                                 affine ? bias[c] : 0);
@@ -97,7 +97,7 @@ const OneChannel kChannels[] = {
     {"InfiniteOffset", 0, 1, 1, -kInf, true},
 };
 
-TEST_P(RunningCoefficientsTest, TellWhetherFloat32HoldsEveryOne) {
+TEST_P(NormalizeCoefficientsTest, TellWhetherFloat32HoldsEveryOne) {
   constexpr size_t kSizeMax = 35;
   for (const OneChannel& one : kChannels) {
     SCOPED_TRACE(one.name);
@@ -109,12 +109,12 @@ TEST_P(RunningCoefficientsTest, TellWhetherFloat32HoldsEveryOne) {
         weight[at] = one.weight;
         bias[at] = one.bias;
         std::vector<float> center(size), scale(size), offset(size);
-        EXPECT_EQ(ComputeRunningCoefficients({.mean = mean.data(),
-                                              .var = var.data(),
-                                              .eps = 0,
-                                              .weight = weight.data(),
-                                              .bias = bias.data()},
-                                             size, center.data(), scale.data(), offset.data()),
+        EXPECT_EQ(ComputeNormalizeCoefficients({.mean = mean.data(),
+                                                .var = var.data(),
+                                                .eps = 0,
+                                                .weight = weight.data(),
+                                                .bias = bias.data()},
+                                               size, center.data(), scale.data(), offset.data()),
                   one.held)
             << at << " of " << size;
       }
