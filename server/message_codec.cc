@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/limits.h"
 #include "core/base/status_macros.h"
+#include "proto/wire/field_count.h"
 #include "proto/wire/length_delimited.h"
 
 namespace normd {
@@ -56,6 +58,25 @@ absl::Status Malformed(const google::protobuf::Message& message) {
                    {{"expected", message.GetTypeName()}});
 }
 
+// Before the message of these bytes is parsed to `message`: while it is, and until it is answered,
+// a field takes up to some 100 bytes of memory, on the wire two. Errors: MESSAGE_TOO_LARGE,
+// MESSAGE_MALFORMED.
+absl::Status CheckFields(grpc::ByteBuffer& bytes, const google::protobuf::Message& message) {
+  const auto size = static_cast<int64_t>(bytes.Length());
+  if (size <= kMessageFieldsMax) return absl::OkStatus();
+  grpc::ProtoBufferReader reader(&bytes);
+  const std::optional<int64_t> fields =
+      wire::CountFields(reader, *message.GetDescriptor(), kMessageFieldsMax);
+  if (!fields.has_value()) return Malformed(message);
+  if (*fields <= kMessageFieldsMax) return absl::OkStatus();
+  return MakeError(
+      Reason::kMessageTooLarge,
+      absl::StrCat("the message has more than ", kMessageFieldsMax, " fields in ", size,
+                   " bytes, expected at most ", kMessageFieldsMax, " beside the values of arrays"),
+      {{"expected_max_fields", absl::StrCat(kMessageFieldsMax)},
+       {"actual_bytes", absl::StrCat(size)}});
+}
+
 // Lets go of the fields of `message`, which has `bytes` bytes, that it does not know: they may take
 // many times their bytes. A few do not matter, and to look for them costs more than to parse.
 void DiscardUnknownFields(size_t bytes, google::protobuf::Message& message) {
@@ -69,6 +90,7 @@ absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
   grpc::ByteBuffer taken;
   taken.Swap(bytes);
   NORMD_RETURN_IF_ERROR(CheckMessageBytes(taken, bytes_max));
+  NORMD_RETURN_IF_ERROR(CheckFields(taken, message));
   grpc::ProtoBufferReader reader(&taken);
   if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) return Malformed(message);
   DiscardUnknownFields(taken.Length(), message);
@@ -101,6 +123,7 @@ absl::Status RequestBytes::Begin(int64_t bytes_max, size_t tensors) {
 absl::Status RequestBytes::ParseAny(absl::Span<const absl::string_view> pieces,
                                     absl::Span<const wire::TensorField> fields,
                                     google::protobuf::Message& message) {
+  NORMD_RETURN_IF_ERROR(CheckFields(bytes_, message));
   std::string rest;
   rest.reserve(kRestBytes);
   if (!wire::SplitMessage(pieces, fields, rest, absl::MakeSpan(pieces_)) ||

@@ -24,7 +24,8 @@ namespace normd {
 
 // Parses a message without tensors from `bytes`, which it takes out; of what it does not know at
 // most a few bytes.
-// Errors: MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
+// Errors: MESSAGE_TOO_LARGE (more than `bytes_max`, or than kMessageFieldsMax fields),
+// MESSAGE_MALFORMED.
 absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
                           google::protobuf::Message& message);
 
@@ -45,7 +46,7 @@ class RequestBytes {
 
   // Parses into `message`, which is empty, all but Tensor.data of `fields`; of what it does not
   // know at most a few bytes. Called once, first. REQUIRES: `fields` are those of Request. Errors:
-  // MESSAGE_TOO_LARGE (more than `bytes_max`), MESSAGE_MALFORMED.
+  // MESSAGE_TOO_LARGE (more than `bytes_max`, or than kMessageFieldsMax fields), MESSAGE_MALFORMED.
   template <typename Request>
   absl::Status Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
                      Request& message) {
@@ -75,7 +76,7 @@ class RequestBytes {
  private:
   // Before a message with so many tensors is parsed. Errors: MESSAGE_TOO_LARGE.
   absl::Status Begin(int64_t bytes_max, size_t tensors);
-  // Parses whatever is a message. Errors: MESSAGE_MALFORMED.
+  // Parses whatever is a message. Errors: MESSAGE_TOO_LARGE, MESSAGE_MALFORMED.
   absl::Status ParseAny(absl::Span<const absl::string_view> pieces,
                         absl::Span<const wire::TensorField> fields,
                         google::protobuf::Message& message);

@@ -38,6 +38,9 @@ inline constexpr int64_t kMessageBytesMin = 64 * kKiB;
 inline constexpr int64_t kMessageBytesMax = kGiB / 2;
 inline constexpr int64_t kMessageHardFactor = 2;
 inline constexpr int64_t kControlMessageBytesMax = 64 * kMiB;
+// Of one message, as wire::CountFields counts them. No request needs more than two shapes of 128
+// axes, or a normalized_shape and a path of each field of a state, and some ten fields beside them.
+inline constexpr int64_t kMessageFieldsMax = 1024;
 // What gRPC and the server hold of a unary call beside its messages: some 12 KiB, measured.
 inline constexpr int64_t kUnaryCallBytes = 16 * kKiB;
 
@@ -120,6 +123,7 @@ static_assert(kCommitBytesMax <= kDefaultDirtyBytes, "a commit takes what may wa
 static_assert(2 * kNumFeaturesMax * kChannelMessageBytesMax <= kControlMessageBytesMax,
               "any state can be read and created over the wire");
 static_assert(kControlMessageBytesMax <= kDefaultMessageBytes);
+static_assert(2 * kNormalizedShapeAxesMax < kMessageFieldsMax);
 static_assert(kDefaultMessageBytes <= kDefaultStreamBytes, "a stream holds any message");
 static_assert(kMessageBytesMax * kMessageHardFactor <= kGiB, "gRPC counts messages in int");
 static_assert(kDefaultProducers <= kProducersMax);

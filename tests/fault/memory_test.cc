@@ -1,4 +1,6 @@
-// Clients that send and never read: the server stops reading them, and its memory stays bounded.
+// Clients that send and never read, or what takes much memory: that of the server stays bounded.
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -125,6 +128,46 @@ TEST(MemoryTest, ClientsThatNeverReadStayWithinTheLimitOfBytes) {
   EXPECT_GE(last, kClients);
   EXPECT_LT(last * kMessageBytes, 2 * bound);
   normalize_small();
+}
+
+TEST(MemoryTest, AMessageOfManyFieldsIsRefusedBeforeItTakesManyTimesItsBytes) {
+  const auto server = ServerProcess::Start({});
+  ASSERT_TRUE(server.ok()) << server.status();
+  grpc::GenericStub stub(
+      grpc::CreateChannel((*server)->address(), grpc::InsecureChannelCredentials()));
+  // update_mask { paths: "" paths: "" ... }, and as many numbers that nobody knows.
+  constexpr int64_t kFields = 31 * kMiB;
+  std::string mask("\x12\x80\x80\x80\x1f", 5);
+  std::string unknown;
+  for (int64_t i = 0; i < kFields; ++i) {
+    mask.append("\x0a\0", 2);
+    unknown.append("\x78\0", 2);
+  }
+  const int64_t before = (*server)->ResidentBytes();
+  ASSERT_GT(before, kMiB);
+  const std::pair<std::string, const std::string*> requests[] = {
+      {"/normd.v1.StateService/UpdateState", &mask},
+      {"/normd.v1.StateService/UpdateState", &unknown},
+      {"/normd.v1.NormalizationService/Train", &unknown},
+      {"/normd.v1.NormalizationService/Backward", &unknown}};
+  for (const auto& [method, bytes] : requests) {
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    const grpc::Slice slice(*bytes);
+    const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+    call->StartCall();
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << method;
+    EXPECT_THAT(status.error_message(), ::testing::HasSubstr("more than 1024 fields in 650117"));
+  }
+  // The server keeps memory that it freed: this is the most that it had. A message itself, and not
+  // the twenty-five times that the first takes when it is parsed.
+  EXPECT_LT((*server)->ResidentBytes() - before, 4 * kFields + 64 * kMiB);
 }
 
 }  // namespace

@@ -1,19 +1,23 @@
 // SplitMessage and ParseRequest against the classes that protoc generates: both accept and refuse
-// the same bytes, and read the same from what they accept.
+// the same bytes, and read the same from what they accept. CountFields against what these classes
+// make of the same bytes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "google/protobuf/descriptor.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/message.h"
 #include "google/protobuf/stubs/logging.h"
 #include "google/protobuf/unknown_field_set.h"
 #include "normd/v1/normalization_service.pb.h"
+#include "proto/wire/field_count.h"
 #include "proto/wire/message_split.h"
 #include "proto/wire/request_parser.h"
 #include "tests/testing/seeded_random.h"
@@ -48,6 +52,36 @@ std::string Serialize(const google::protobuf::UnknownFieldSet& fields) {
   std::string bytes;
   fields.SerializeToString(&bytes);
   return bytes;
+}
+
+int64_t Elements(const google::protobuf::UnknownFieldSet& fields) {
+  int64_t elements = fields.field_count();
+  for (int i = 0; i < fields.field_count(); ++i) {
+    if (fields.field(i).type() == google::protobuf::UnknownField::TYPE_GROUP) {
+      elements += Elements(fields.field(i).group());
+    }
+  }
+  return elements;
+}
+
+// What takes memory of its own in a parsed message: fields, elements of arrays but doubles, and
+// what is not known.
+int64_t Elements(const google::protobuf::Message& message) {
+  const Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  int64_t elements = Elements(reflection.GetUnknownFields(message));
+  for (const FieldDescriptor* field : fields) {
+    if (!field->is_repeated()) {
+      ++elements;
+      if (field->message_type() != nullptr) {
+        elements += Elements(reflection.GetMessage(message, field));
+      }
+    } else if (field->type() != FieldDescriptor::TYPE_DOUBLE) {
+      elements += reflection.FieldSize(message, field);
+    }
+  }
+  return elements;
 }
 
 class MessageSplitFuzzTest : public ::testing::Test {
@@ -180,6 +214,7 @@ class MessageSplitFuzzTest : public ::testing::Test {
         SplitMessage(pieces, fields, rest, absl::MakeSpan(data)) && actual.ParseFromString(rest);
     ASSERT_EQ(splits, parses);
     ExpectParserAgrees(pieces, parses, data, actual);
+    ExpectCounted(bytes, expected, parses);
     if (HasFatalFailure() || !parses) return;
     ++accepted_;
     for (size_t i = 0; i < fields.size(); ++i) {
@@ -215,6 +250,19 @@ class MessageSplitFuzzTest : public ::testing::Test {
       ASSERT_EQ(absl::BytesToHexString(request.SerializeAsString()),
                 absl::BytesToHexString(rest.SerializeAsString()));
     }
+  }
+
+  // That the count holds what `parsed` is made of, and that no message passes for malformed.
+  void ExpectCounted(const std::string& bytes, const google::protobuf::Message& parsed,
+                     bool parses) {
+    google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()),
+                                                  static_cast<int>(1 + Below(8)));
+    const auto all = static_cast<int64_t>(bytes.size());
+    const std::optional<int64_t> count = CountFields(stream, *parsed.GetDescriptor(), all);
+    if (!parses) return;
+    ASSERT_TRUE(count.has_value());
+    ASSERT_GE(*count, Elements(parsed));
+    ASSERT_LE(*count, all);
   }
 
   template <typename Request>

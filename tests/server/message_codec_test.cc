@@ -5,11 +5,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/limits.h"
+#include "google/protobuf/unknown_field_set.h"
 #include "normd/v1/normalization_service.pb.h"
+#include "normd/v1/state_service.pb.h"
 #include "tests/core/error_matchers.h"
 
 namespace normd {
@@ -17,6 +21,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
+constexpr wire::TensorField kGradOutput[] = {{v1::BackwardRequest::kGradOutputFieldNumber}};
 constexpr wire::TensorField kInput[] = {{v1::NormalizeRequest::kInputFieldNumber}};
 
 v1::NormalizeRequest Request(const std::string& data) {
@@ -126,6 +131,127 @@ TEST_F(MessageCodecTest, RefusesWhatIsTooLargeOrNoMessage) {
   RequestBytes malformed(&no_message);
   EXPECT_THAT(malformed.Parse(100, kInput, rest),
               IsError(Reason::kMessageMalformed, HasSubstr("normd.v1.NormalizeRequest")));
+}
+
+// Bytes with so many fields, which take more in memory than on the wire.
+struct ManyFields {
+  std::string name;
+  std::function<std::string(int64_t fields)> make;
+};
+
+std::string Repeated(absl::string_view bytes, int64_t count) {
+  std::string all;
+  for (int64_t i = 0; i < count; ++i) all.append(bytes.data(), bytes.size());
+  return all;
+}
+
+// A field of the bytes `bytes`.
+std::string Field(int number, const std::string& bytes) {
+  google::protobuf::UnknownFieldSet field;
+  field.AddLengthDelimited(number, bytes);
+  std::string serialized;
+  field.SerializeToString(&serialized);
+  return serialized;
+}
+
+std::vector<ManyFields> AllManyFields() {
+  constexpr int kTensor = v1::BackwardRequest::kGradOutputFieldNumber;
+  constexpr int kMoments = v1::BackwardRequest::kMomentsFieldNumber;
+  const std::string unknown("\xf8\x01\x00", 3);
+  return {
+      {"Unknown", [=](int64_t fields) { return Repeated(unknown, fields); }},
+      {"UnknownBytes",
+       [](int64_t fields) { return Repeated(absl::string_view("\xfa\x01\x00", 3), fields); }},
+      {"UnknownFixed",
+       [](int64_t fields) { return Repeated(std::string("\xf9\x01") + Pattern(8), fields); }},
+      {"Groups",
+       [](int64_t fields) {
+         return Repeated("\xfb\x01\xfc\x01", fields / 2) + (fields % 2 == 0 ? "" : Field(1, "m"));
+       }},
+      {"InAGroup",
+       [=](int64_t fields) { return "\xfb\x01" + Repeated(unknown, fields - 2) + "\xfc\x01"; }},
+      {"InATensor", [=](int64_t fields) { return Field(kTensor, Repeated(unknown, fields - 1)); }},
+      {"PackedShape",
+       [](int64_t fields) { return Field(kTensor, Field(2, std::string(fields - 2, '\x01'))); }},
+      {"UnpackedShape",
+       [](int64_t fields) { return Field(kTensor, Repeated("\x10\x01", fields - 1)); }},
+      // No array of doubles has this number in a tensor.
+      {"DoublesThatAreNone",
+       [](int64_t fields) { return Field(kTensor, Repeated("\x19" + Pattern(8), fields - 1)); }},
+      {"EmptyTensors",
+       [](int64_t fields) { return Repeated(absl::string_view("\x22\x00", 2), fields); }},
+      {"NoDoubles",
+       [](int64_t fields) {
+         return Field(kMoments, Repeated(absl::string_view("\x12\x00", 2), fields - 1));
+       }},
+  };
+}
+
+TEST_F(MessageCodecTest, TakesSoManyFieldsAndNoMore) {
+  for (const ManyFields& many : AllManyFields()) {
+    SCOPED_TRACE(many.name);
+    for (const size_t slice_bytes : {7UL, 100'000UL}) {
+      grpc::ByteBuffer most = Sliced(many.make(kMessageFieldsMax), slice_bytes);
+      v1::BackwardRequest message;
+      EXPECT_TRUE(RequestBytes(&most).Parse(kMiB, kGradOutput, message).ok());
+      EXPECT_EQ(message.GetReflection()->GetUnknownFields(message).field_count(), 0);
+      const std::string bytes = many.make(kMessageFieldsMax + 1);
+      const auto is_refused =
+          IsError(Reason::kMessageTooLarge,
+                  absl::StrCat("the message has more than 1024 fields in ", bytes.size(),
+                               " bytes, expected at most 1024 beside the values of arrays"));
+      grpc::ByteBuffer too_many = Sliced(bytes, slice_bytes);
+      EXPECT_THAT(RequestBytes(&too_many).Parse(kMiB, kGradOutput, message), is_refused);
+    }
+  }
+}
+
+TEST_F(MessageCodecTest, TakesSoManyFieldsOfAMessageWithoutTensorsAndNoMore) {
+  v1::UpdateStateRequest request;
+  // The mask is a field too.
+  for (int64_t i = 1; i < kMessageFieldsMax; ++i) request.mutable_update_mask()->add_paths("");
+  v1::UpdateStateRequest message;
+  grpc::ByteBuffer most = Sliced(request.SerializeAsString(), 100);
+  EXPECT_TRUE(ParseMessage(&most, kMiB, message).ok());
+  EXPECT_EQ(message.update_mask().paths_size(), kMessageFieldsMax - 1);
+  request.mutable_update_mask()->add_paths("");
+  grpc::ByteBuffer too_many = Sliced(request.SerializeAsString(), 100);
+  EXPECT_THAT(ParseMessage(&too_many, kMiB, message),
+              IsError(Reason::kMessageTooLarge, HasSubstr("more than 1024 fields in 2051 bytes")));
+}
+
+// The arrays of any state and batch are few fields, however long.
+TEST_F(MessageCodecTest, TakesAsManyValuesAsThereAre) {
+  const std::string data = Pattern(8 * kNumFeaturesMax);
+  v1::CreateStateRequest create;
+  create.mutable_state()->mutable_parameters()->mutable_weight()->set_data(data);
+  create.mutable_state()->mutable_running_stats()->mutable_running_var()->set_data(data);
+  grpc::ByteBuffer created = Sliced(create.SerializeAsString(), 16384);
+  v1::CreateStateRequest state;
+  ASSERT_TRUE(ParseMessage(&created, kControlMessageBytesMax, state).ok());
+  EXPECT_TRUE(state.state().running_stats().running_var().data() == data);
+
+  v1::BackwardRequest backward;
+  for (int axis = 0; axis < 128; ++axis) {
+    backward.mutable_input()->add_shape(INT64_MAX);
+    backward.mutable_grad_output()->add_shape(-1);
+  }
+  backward.mutable_grad_output()->set_data(data);
+  for (int64_t i = 0; i < kNumFeaturesMax; ++i) backward.mutable_moments()->add_mean(1.5);
+  std::string bytes = backward.SerializeAsString();
+  // As a client of proto2 writes them: moments { m2: 2.5 ... } with a tag before each.
+  const std::string unpacked =
+      Repeated(absl::string_view("\x19\0\0\0\0\0\0\x04\x40", 9), kNumFeaturesMax);
+  bytes += Field(v1::BackwardRequest::kMomentsFieldNumber, unpacked);
+  grpc::ByteBuffer sliced = Sliced(bytes, 16384);
+  RequestBytes request(&sliced);
+  v1::BackwardRequest rest;
+  ASSERT_TRUE(request.Parse(kDefaultMessageBytes, kGradOutput, rest).ok());
+  EXPECT_TRUE(request.TensorData(0, *pool_) == data);
+  EXPECT_EQ(rest.grad_output().shape_size(), 128);
+  EXPECT_EQ(rest.moments().mean_size(), kNumFeaturesMax);
+  EXPECT_EQ(rest.moments().m2_size(), kNumFeaturesMax);
+  EXPECT_EQ(rest.moments().m2(kNumFeaturesMax - 1), 2.5);
 }
 
 // What a client reads is what the generated class would have written.
