@@ -16,6 +16,7 @@
 #include "server/call_set.h"
 #include "server/message_handler.h"
 #include "server/serving_queue.h"
+#include "server/unary_gate.h"
 
 namespace normd {
 
@@ -35,6 +36,8 @@ struct UnaryMethod {
       request = nullptr;
   MessageHandler* handler = nullptr;
   MemoryBudget* memory = nullptr;
+  // Nothing for a method that is served to the end.
+  UnaryGate* gate = nullptr;
   // What a call counts in `memory` beside its messages.
   int64_t call_bytes = kUnaryCallBytes;
 };
@@ -70,9 +73,10 @@ void HandleMessage(MessageHandler* handler, grpc::ByteBuffer* request,
 // call with the error's status; a stream answers it in-band and lives on, unless the error is the
 // server's (EndsStream): that ends it after the responses before it. Requests and responses are
 // counted in the memory of their kind of call: without room a unary call is refused
-// (LIMIT_REACHED), and a stream is read only when it has nothing in hand, so that clients that
-// never read their answers keep no other from being served. A subscription is asked for a message
-// when the one before has been sent; what waits meanwhile is for its source to bound.
+// (LIMIT_REACHED), as it is behind a closed gate (SHUTTING_DOWN), and a stream is read only when it
+// has nothing in hand, so that clients that never read their answers keep no other from being
+// served. A subscription is asked for a message when the one before has been sent; what waits
+// meanwhile is for its source to bound.
 void ServeUnaryCalls(const UnaryMethod& method, ServingQueue* queue);
 void ServeStreams(const StreamMethod& method, ServingQueue* queue);
 void ServeSubscriptions(const SubscriptionMethod& method, ServingQueue* queue);

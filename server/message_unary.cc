@@ -1,6 +1,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/base/status_macros.h"
 #include "server/grpc_status.h"
 #include "server/message_method.h"
 #include "server/serving_queue.h"
@@ -37,12 +38,20 @@ class UnaryCall final : public MessageCall, public std::enable_shared_from_this<
       return;
     }
     ServeUnaryCalls(method_, queue_.serving_queue());
-    if (!memory_.TryResize(method_.call_bytes + static_cast<int64_t>(request_.Length()))) {
+    if (const absl::Status status = Admit(); !status.ok()) {
       request_.Clear();
-      Done(method_.memory->NoRoom(MemoryUse::kCalls), grpc::ByteBuffer());
+      Done(status, grpc::ByteBuffer());
       return;
     }
     HandleMessage(method_.handler, &request_, shared_from_this(), queue_.serving_queue());
+  }
+
+  absl::Status Admit() {
+    if (method_.gate != nullptr) NORMD_RETURN_IF_ERROR(method_.gate->Enter());
+    if (!memory_.TryResize(method_.call_bytes + static_cast<int64_t>(request_.Length()))) {
+      return method_.memory->NoRoom(MemoryUse::kCalls);
+    }
+    return absl::OkStatus();
   }
 
   void OnFinish(bool /*ok*/) { self_.reset(); }

@@ -4,11 +4,11 @@ namespace normd {
 
 NormalizationService::NormalizationService(const Handlers& handlers,
                                            const StreamLimits& stream_limits, CallSet* streams,
-                                           MemoryBudget* memory)
+                                           UnaryGate* gate, MemoryBudget* memory)
     : MessageService(/*unary_calls_awaited=*/8) {
   using Async = AsyncNormalizationService;
   const auto unary = [&](MessageHandler* handler) {
-    return UnaryMethod{.handler = handler, .memory = memory};
+    return UnaryMethod{.handler = handler, .memory = memory, .gate = gate};
   };
   const auto stream = [&](MessageHandler* handler) {
     return StreamMethod{

@@ -29,7 +29,7 @@ class NormalizationService final : public MessageService<AsyncNormalizationServi
 
   // Everything passed in outlives the service.
   NormalizationService(const Handlers& handlers, const StreamLimits& stream_limits,
-                       CallSet* streams, MemoryBudget* memory);
+                       CallSet* streams, UnaryGate* gate, MemoryBudget* memory);
 };
 
 }  // namespace normd

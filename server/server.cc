@@ -35,13 +35,18 @@
 #include "server/serving_queue.h"
 #include "server/state_service.h"
 #include "server/train_handler.h"
+#include "server/unary_gate.h"
 #include "server/watch_hub.h"
 
 namespace normd {
 namespace {
 
-// How long calls that are no streams get to end once the streams have.
+// How long calls that are no streams get to end once the streams have, and after how long without
+// one nobody sends any: an answer must reach its client, and the client's next call the server. An
+// idle server waits less.
 constexpr absl::Duration kUnaryGrace = absl::Seconds(1);
+constexpr absl::Duration kUnaryIdle = absl::Milliseconds(20);
+constexpr absl::Duration kUnaryQuiet = absl::Milliseconds(200);
 
 constexpr const char* kOurServices[] = {"normd.v1.StateService", "normd.v1.NormalizationService"};
 constexpr const char* kStandardServices[] = {"grpc.health.v1.Health",
@@ -174,11 +179,11 @@ class RunningServer final : public Server {
              .backward = &backward_,
              .apply_gradients = &apply_gradients_},
             {.messages_max = options.stream_messages_max, .bytes_max = options.stream_bytes_max},
-            &streams_, &memory_),
+            &streams_, &gate_, &memory_),
         state_service_({.message_bytes_max = options.message_bytes_max,
                         .page_size_max = options.page_size_max,
                         .watch_pending_states_max = options.watch_pending_states_max},
-                       &registry_, &memory_, clock, &hub_, &watches_),
+                       &registry_, &memory_, clock, &hub_, &gate_, &watches_),
         standard_memory_(kStandardServicesBytes),
         standard_calls_(kStandardCallsMax),
         health_service_({std::begin(kOurServices), std::end(kOurServices)}, &standard_calls_,
@@ -242,9 +247,12 @@ class RunningServer final : public Server {
                          watches_.AwaitEmpty(deadline - absl::Now());
       if (!ended) spdlog::warn("event=drain_timeout");
     }
+    gate_.Close();
+    const absl::Time deadline = absl::Now() + kUnaryGrace;
     // Before the server's end, which waits for every call: a store that takes no writes would keep
     // it from ending.
     registry_.Shutdown(kUnaryGrace);
+    if (server_ != nullptr) gate_.AwaitQuiet(kUnaryIdle, kUnaryQuiet, deadline - absl::Now());
     standard_calls_.Drain();
     if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kUnaryGrace));
     queue_.reset();
@@ -280,6 +288,7 @@ class RunningServer final : public Server {
   StateRegistry registry_;
   CallSet streams_;
   CallSet watches_;
+  UnaryGate gate_;
   std::unique_ptr<ParallelRunner> runner_;
   std::shared_ptr<BufferPool> buffers_;
   const DataContext data_context_;

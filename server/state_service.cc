@@ -119,16 +119,17 @@ template <typename RequestMethod, typename Request>
 void StateService::AddControl(RequestMethod request,
                               void (StateService::*method)(const Call<Request>&)) {
   handlers_.push_back(std::make_unique<Handler<Request>>(this, method));
-  Add(request, UnaryMethod{.handler = handlers_.back().get(), .memory = memory_});
+  Add(request, UnaryMethod{.handler = handlers_.back().get(), .memory = memory_, .gate = gate_});
 }
 
 StateService::StateService(const Options& options, StateRegistry* registry, MemoryBudget* memory,
-                           const Clock* clock, WatchHub* hub, CallSet* watches)
+                           const Clock* clock, WatchHub* hub, UnaryGate* gate, CallSet* watches)
     : MessageService(/*unary_calls_awaited=*/2),
       options_(options),
       registry_(registry),
       memory_(memory),
       clock_(clock),
+      gate_(gate),
       watch_handler_(hub, options.watch_pending_states_max, options.message_bytes_max) {
   using Async = AsyncStateService;
   AddControl(&Async::RequestCreateState, &StateService::CreateState);

@@ -45,7 +45,7 @@ class StateService final : public MessageService<AsyncStateService> {
 
   // Everything passed in outlives the service.
   StateService(const Options& options, StateRegistry* registry, MemoryBudget* memory,
-               const Clock* clock, WatchHub* hub, CallSet* watches);
+               const Clock* clock, WatchHub* hub, UnaryGate* gate, CallSet* watches);
 
  private:
   // Edits a draft, or refuses to and leaves it alone; see StateChange::Apply.
@@ -82,6 +82,7 @@ class StateService final : public MessageService<AsyncStateService> {
   StateRegistry* const registry_;
   MemoryBudget* const memory_;
   const Clock* const clock_;
+  UnaryGate* const gate_;
   WatchHandler watch_handler_;
   std::vector<std::unique_ptr<MessageHandler>> handlers_;
 };
