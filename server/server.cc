@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <fstream>
 #include <utility>
@@ -213,6 +214,11 @@ class RunningServer final : public Server {
     builder.SetMaxReceiveMessageSize(
         static_cast<int>(options_.message_bytes_max * kMessageHardFactor));
     builder.SetMaxSendMessageSize(-1);
+    // Calls that gRPC holds until their turn comes are counted nowhere else.
+    builder.AddChannelArgument(
+        GRPC_ARG_MAX_CONCURRENT_STREAMS,
+        static_cast<int>(std::min<int64_t>(
+            options_.streams_max + options_.watches_max + kOtherCallsPerConnection, INT_MAX)));
     // Otherwise a second server would quietly share the port.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     queue_ = std::make_unique<ServingQueue>(builder, static_cast<int>(options_.serving_threads));

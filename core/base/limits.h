@@ -43,6 +43,9 @@ inline constexpr int64_t kControlMessageBytesMax = 64 * kMiB;
 inline constexpr int64_t kMessageFieldsMax = 1024;
 // What gRPC and the server hold of a unary call beside its messages: some 12 KiB, measured.
 inline constexpr int64_t kUnaryCallBytes = 16 * kKiB;
+// Of one connection, beside as many streams and watches as there may be: the calls that gRPC holds
+// of it, some 12 KiB each, before they are counted. A client of gRPC keeps back what is more.
+inline constexpr int64_t kOtherCallsPerConnection = 2048;
 
 // The store.
 inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
@@ -137,6 +140,7 @@ static_assert(kCopiesOfADraft * kDefaultDirtyBytes <=
                       kMemoryParts * kWritesMemoryParts,
               "by default the write queue has its own limit");
 static_assert(kStandardRequestBytesMax < kMessageBytesMin);
+static_assert(kStandardCallsMax < kOtherCallsPerConnection, "health leaves room for others");
 static_assert(kStandardServicesBytes <= kMemoryBytesMin / kMemoryParts * kSpareMemoryParts);
 static_assert(kDefaultPageSize <= kPageSizeMax);
 

@@ -1,8 +1,13 @@
-// Clients that send and never read, or what takes much memory: that of the server stays bounded.
+// Clients that send and never read, or send what takes much memory: that of the server stays
+// bounded.
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
@@ -12,7 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "normd/v1/normalization_service.grpc.pb.h"
 #include "normd/v1/state_service.grpc.pb.h"
 #include "tests/testing/server_process.h"
@@ -168,6 +175,94 @@ TEST(MemoryTest, AMessageOfManyFieldsIsRefusedBeforeItTakesManyTimesItsBytes) {
   // The server keeps memory that it freed: this is the most that it had. A message itself, and not
   // the twenty-five times that the first takes when it is parsed.
   EXPECT_LT((*server)->ResidentBytes() - before, 4 * kFields + 64 * kMiB);
+}
+
+// A connection by which a client opens calls as fast as it can, written by hand (RFC 9113): gRPC's
+// own keeps back what the server does not take.
+class CallFlood {
+ public:
+  explicit CallFlood(const std::string& address) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+    const std::pair<std::string, std::string> host_port =
+        absl::StrSplit(address, absl::MaxSplits(':', 1));
+    int port = 0;
+    EXPECT_TRUE(absl::SimpleAtoi(host_port.second, &port));
+    sockaddr_in to = {};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(static_cast<uint16_t>(port));
+    EXPECT_EQ(inet_pton(AF_INET, host_port.first.c_str(), &to.sin_addr), 1);
+    EXPECT_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+    EXPECT_TRUE(Send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(kSettings, 0, 0, "")));
+    char settings = 0;
+    EXPECT_EQ(recv(fd_, &settings, 1, 0), 1);
+    EXPECT_TRUE(Send(Frame(kSettings, kAcknowledges, 0, "")));
+  }
+  ~CallFlood() { close(fd_); }
+
+  CallFlood(const CallFlood&) = delete;
+  CallFlood& operator=(const CallFlood&) = delete;
+
+  // Opens calls, whose requests are to come, and returns how many before the server closed the
+  // connection; `calls_max` when it did not.
+  int64_t Open(int64_t calls_max) {
+    constexpr int64_t kCallsAtOnce = 100;
+    const std::string headers = "\x83\x86" + Header(":path", "/normd.v1.StateService/GetState") +
+                                Header(":authority", "normd") + Header("te", "trailers") +
+                                Header("content-type", "application/grpc");
+    for (int64_t call = 0; call < calls_max;) {
+      std::string frames;
+      for (int64_t i = 0; i < kCallsAtOnce; ++i, ++call) {
+        frames += Frame(kHeaders, kEndsHeaders, static_cast<uint32_t>(2 * call + 1), headers);
+      }
+      if (!Send(frames)) return call;
+    }
+    return calls_max;
+  }
+
+ private:
+  static constexpr char kHeaders = 1;
+  static constexpr char kSettings = 4;
+  static constexpr char kAcknowledges = 1;
+  static constexpr char kEndsHeaders = 4;
+
+  static std::string Number(uint32_t value, int bytes) {
+    std::string text;
+    for (int i = bytes - 1; i >= 0; --i) text.push_back(static_cast<char>(value >> (8 * i)));
+    return text;
+  }
+
+  static std::string Frame(char type, char flags, uint32_t stream, const std::string& payload) {
+    return Number(static_cast<uint32_t>(payload.size()), 3) + type + flags + Number(stream, 4) +
+           payload;
+  }
+
+  // A literal without an index (RFC 7541). REQUIRES: both below 127 bytes.
+  static std::string Header(const std::string& name, const std::string& value) {
+    return std::string(1, '\0') + static_cast<char>(name.size()) + name +
+           static_cast<char>(value.size()) + value;
+  }
+
+  bool Send(const std::string& bytes) {
+    for (size_t sent = 0; sent < bytes.size();) {
+      const ssize_t count = send(fd_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+      if (count <= 0) return false;
+      sent += static_cast<size_t>(count);
+    }
+    return true;
+  }
+
+  const int fd_;
+};
+
+TEST(MemoryTest, AConnectionWithTooManyCallsIsClosed) {
+  constexpr int64_t kCalls = 100'000;
+  const auto server = ServerProcess::Start({});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const int64_t before = (*server)->ResidentBytes();
+  ASSERT_GT(before, kMiB);
+  CallFlood flood((*server)->address());
+  EXPECT_LT(flood.Open(kCalls), kCalls);
+  // Some 12 KiB of each of 4096 calls, not 1.2 GiB.
+  EXPECT_LT((*server)->ResidentBytes() - before, 160 * kMiB);
 }
 
 }  // namespace
