@@ -144,11 +144,11 @@ void WriteCombiner::AddDirtyBytes(int64_t bytes) {
 
 void WriteCombiner::Enqueue(const std::shared_ptr<StateEntry>& entry) {
   StateEntry::Write& write = entry->write_;
+  const NormState* state = write.draft.Get();
+  const int64_t bytes = state == nullptr ? 0 : state->MemoryBytes();
+  AddDirtyBytes(bytes - std::exchange(write.queued_bytes, bytes));
   if (write.queued) return;
   write.queued = true;
-  const NormState* state = write.draft.Get();
-  write.queued_bytes = state == nullptr ? 0 : state->MemoryBytes();
-  AddDirtyBytes(write.queued_bytes);
   if (queue_.empty()) {
     // The wall's time, in which the delay is waited for.
     queued_since_ = absl::Now();

@@ -87,7 +87,7 @@ class WriteCombiner {
   absl::Status Admit(const StateEntry::Write& write) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts `bytes` more (or less) that wait for the disk.
   void AddDirtyBytes(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Puts the entry into the next commit.
+  // Puts the entry into the next commit, with as many bytes as its draft has now.
   void Enqueue(const std::shared_ptr<StateEntry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes what is queued, up to kCommitBytesMax.
   Batch Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

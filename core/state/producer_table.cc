@@ -26,21 +26,20 @@ absl::Status ProducerTable::Record(absl::string_view producer_id, int64_t sequen
                        {{"field", "producer_id"}, {"limit", absl::StrCat(limits.producers_max)}});
     }
     it = entries_.emplace(producer_id, Entry()).first;
+    id_bytes_ += producer_id.size();
   }
   it->second = {.sequence = sequence, .update_time = now};
   return absl::OkStatus();
 }
 
 void ProducerTable::Restore(absl::string_view producer_id, const Entry& entry) {
-  entries_.insert_or_assign(producer_id, entry);
+  if (entries_.insert_or_assign(producer_id, entry).second) id_bytes_ += producer_id.size();
 }
 
 int64_t ProducerTable::MemoryBytes() const {
   // A slot and its control byte.
   constexpr size_t kSlotBytes = sizeof(std::pair<const std::string, Entry>) + 1;
-  size_t bytes = entries_.capacity() * kSlotBytes;
-  for (const auto& [producer_id, entry] : entries_) bytes += producer_id.capacity();
-  return static_cast<int64_t>(bytes);
+  return static_cast<int64_t>(entries_.capacity() * kSlotBytes + id_bytes_);
 }
 
 bool ProducerTable::MakeRoom(absl::Time now, const ProducerLimits& limits) {
@@ -52,7 +51,11 @@ bool ProducerTable::MakeRoom(absl::Time now, const ProducerLimits& limits) {
   if (known - std::count_if(entries_.begin(), entries_.end(), silent) >= limits.producers_max) {
     return false;
   }
-  absl::erase_if(entries_, silent);
+  absl::erase_if(entries_, [&](const auto& item) {
+    if (!silent(item)) return false;
+    id_bytes_ -= item.first.size();
+    return true;
+  });
   return true;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/error.h"
 #include "core/state/state_codec.h"
 #include "tests/core/registry/registry_testing.h"
@@ -191,6 +192,34 @@ TEST_F(WriteCombinerTest, RefusesUpdatesBeyondTheQueue) {
   for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
   EXPECT_TRUE(Submit(entry, Fold(1))->Await().ok());
   EXPECT_EQ(entry->published()->num_batches_tracked(), 4);
+}
+
+TEST_F(WriteCombinerTest, CountsWhatAStateGrowsByBetweenTwoCommits) {
+  constexpr int64_t kDirtyBytesMax = 100'000;
+  Start({.dirty_bytes_max = kDirtyBytesMax});
+  const auto growing = NewState("growing");
+  const auto other = NewState("other");
+  store_.Close();
+  std::vector<std::shared_ptr<Outcome>> outcomes = {Submit(other, Fold(1))};
+  store_.AwaitCommitsBegun(3);
+  outcomes.push_back(Submit(growing, Fold(1)));
+  EXPECT_LT(memory_.used(MemoryUse::kWrites), kDirtyBytesMax / 2);
+  // More than so many bytes: each has a name of 128.
+  constexpr int kProducers = 1000;
+  for (int i = 0; i < kProducers; ++i) {
+    outcomes.push_back(Submit(growing, [i](StateDraft& draft, absl::Time now) {
+      return draft.Mutable().producers.Record(absl::StrFormat("%0128d", i), 1, now,
+                                              {.producers_max = kProducers});
+    }));
+  }
+  EXPECT_GT(memory_.used(MemoryUse::kWrites), kCopiesOfADraft * kDirtyBytesMax);
+  const auto refused = Submit(other, Fold(1));
+  EXPECT_TRUE(refused->done.HasBeenNotified());
+  store_.Open();
+  EXPECT_EQ(GetReason(refused->Await()), Reason::kWriteQueueFull);
+  for (const auto& outcome : outcomes) outcome->done.WaitForNotification();
+  combiner_->Shutdown(absl::InfiniteDuration());
+  EXPECT_EQ(memory_.used(MemoryUse::kWrites), 0);
 }
 
 TEST_F(WriteCombinerTest, ABusyStateLeavesTheLastQuarterOfTheQueueToOthers) {

@@ -148,5 +148,17 @@ TEST(ProducerTableTest, MemoryGrowsWithProducersAndTheirIds) {
   EXPECT_GE(long_ids.MemoryBytes(), short_ids.MemoryBytes() + 100 * 80);
 }
 
+TEST(ProducerTableTest, MemoryOfThoseForgottenIsNotCounted) {
+  const std::string id(100, 'x');
+  ProducerTable table;
+  ASSERT_TRUE(table.Record(id + "1", 1, kNow, kTwoForAnHour).ok());
+  ASSERT_TRUE(table.Record(id + "2", 1, kNow, kTwoForAnHour).ok());
+  const int64_t of_two = table.MemoryBytes();
+  ASSERT_TRUE(table.Record(id + "2", 2, kNow + absl::Hours(2), kTwoForAnHour).ok());
+  EXPECT_EQ(table.MemoryBytes(), of_two);
+  ASSERT_TRUE(table.Record("3", 1, kNow + absl::Hours(2), kTwoForAnHour).ok());
+  EXPECT_EQ(table.MemoryBytes(), of_two - 100);
+}
+
 }  // namespace
 }  // namespace normd
