@@ -230,6 +230,10 @@ void AddFlags(Parser& parser, ServerOptions& options) {
                   "Requests of one stream in hand at a time; beyond it the stream is not read");
   parser.AddBytes("--stream-bytes-max", options.stream_bytes_max, kMessageBytesMin, kBytesMax,
                   "Bytes of one stream in hand at a time; beyond it the stream is not read");
+  parser.AddBytes("--stream-window-bytes", options.stream_window_bytes, 0, kStreamWindowBytesMax,
+                  "Bytes that a client may send before they are read; 0: as many as gRPC estimates "
+                  "that the connection holds. A fixed window is faster for messages of 1 MiB and "
+                  "more, and slower for small ones");
   parser.AddCount("--watches-max", options.watches_max, 1, kCountMax,
                   "WatchStates streams open at a time; more are refused with LIMIT_REACHED");
   parser.AddCount("--watch-pending-states-max", options.watch_pending_states_max, 1, kCountMax,

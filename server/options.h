@@ -44,6 +44,7 @@ struct ServerOptions {
   int64_t streams_max = kDefaultStreams;
   int64_t stream_messages_max = kDefaultStreamMessages;
   int64_t stream_bytes_max = kDefaultStreamBytes;
+  int64_t stream_window_bytes = 0;  // 0: as gRPC estimates
   int64_t watches_max = kDefaultWatchers;
   int64_t watch_pending_states_max = kDefaultWatchPendingStates;
   int64_t page_size_max = kPageSizeMax;

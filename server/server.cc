@@ -219,6 +219,12 @@ class RunningServer final : public Server {
         GRPC_ARG_MAX_CONCURRENT_STREAMS,
         static_cast<int>(std::min<int64_t>(
             options_.streams_max + options_.watches_max + kOtherCallsPerConnection, INT_MAX)));
+    if (options_.stream_window_bytes > 0) {
+      builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
+                                 static_cast<int>(options_.stream_window_bytes));
+      // Its estimate would replace the window.
+      builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    }
     // Otherwise a second server would quietly share the port.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     queue_ = std::make_unique<ServingQueue>(builder, static_cast<int>(options_.serving_threads));

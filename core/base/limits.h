@@ -62,6 +62,7 @@ inline constexpr int64_t kDefaultStreams = 1024;
 inline constexpr int64_t kDefaultStreamMessages = 128;
 inline constexpr int64_t kStreamMessagesMax = 4096;
 inline constexpr int64_t kDefaultStreamBytes = 128 * kMiB;
+inline constexpr int64_t kStreamWindowBytesMax = kGiB;  // HTTP/2 has 31 bits for it
 // What is kept of the memory of past messages for the next ones.
 inline constexpr int64_t kIdleBufferBytesMax = 128 * kMiB;
 

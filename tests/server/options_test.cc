@@ -96,6 +96,7 @@ const std::map<std::string, std::string> kFlags = {
     {"--store-write-buffer-bytes", "SIZE in [1MiB - 1048576GiB]=64MiB"},
     {"--stream-bytes-max", "SIZE in [64KiB - 1048576GiB]=128MiB"},
     {"--stream-messages-max", "COUNT in [1 - 4096]=128"},
+    {"--stream-window-bytes", "SIZE in [0B - 1GiB]=0B"},
     {"--streams-max", "COUNT in [1 - 1073741824]=1024"},
     {"--version", ""},
     {"--watch-pending-states-max", "COUNT in [1 - 1073741824]=4096"},

@@ -309,6 +309,35 @@ TEST_F(StreamTest, AClientThatNeverReadsIsReadOnlyUpToTheLimit) {
   EXPECT_EQ(applied(), kMessages);
 }
 
+TEST_F(StreamTest, AMessageMayBeLargerThanAFixedWindow) {
+  constexpr int kFeatures = 65536;  // 1 MiB of moments
+  normd::ServerOptions options = InMemory();
+  options.stream_window_bytes = 64 * kKiB;
+  StartServer(options);
+  MustCreate("m", kFeatures);
+  v1::TrainRequest request;
+  request.set_state("m");
+  *request.mutable_moments() =
+      MakeMoments(2, std::vector<double>(kFeatures, 1.0), std::vector<double>(kFeatures, 1.0));
+  const auto stub = v1::NormalizationService::NewStub(Connect(address()));
+  TestContext context;
+  const std::unique_ptr<TrainStream> stream = stub->StreamTrain(&context);
+  constexpr int kMessages = 20;
+  std::thread writer([&] {
+    for (int i = 0; i < kMessages; ++i) {
+      if (!stream->Write(request)) break;
+    }
+    stream->WritesDone();
+  });
+  int responses = 0;
+  v1::TrainResponse response;
+  while (stream->Read(&response)) ++responses;
+  writer.join();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(responses, kMessages);
+  EXPECT_EQ(response.num_batches_tracked(), kMessages);
+}
+
 TEST_F(StreamTest, AClientThatNeverReadsIsReadOnlyUpToTheLimitOfBytes) {
   constexpr int kFeatures = 8192;  // 128 KiB of moments each way
   normd::ServerOptions options = InMemory();
