@@ -28,8 +28,6 @@ constexpr uint32_t VarintTag(int field_number) {
   return (static_cast<uint32_t>(field_number) << 3) | WireFormatLite::WIRETYPE_VARINT;
 }
 
-constexpr uint32_t BytesTag(int field_number) { return LengthDelimitedTag(field_number); }
-
 bool IsAscii(absl::string_view text) {
   uint8_t bits = 0;
   for (const char character : text) bits |= static_cast<uint8_t>(character);
@@ -47,9 +45,9 @@ class RequestParser {
     using Request = v1::NormalizeRequest;
     return ReadFields(0, [&](uint32_t tag, size_t end) {
       switch (tag) {
-        case BytesTag(Request::kStateFieldNumber):
+        case LengthDelimitedTag(Request::kStateFieldNumber):
           return ReadText(end, *request.mutable_state());
-        case BytesTag(Request::kInputFieldNumber):
+        case LengthDelimitedTag(Request::kInputFieldNumber):
           return ReadTensor(end, *request.mutable_input());
         case VarintTag(Request::kSequenceFieldNumber):
           return ReadSequence(end, request);
@@ -63,15 +61,15 @@ class RequestParser {
     using Request = v1::TrainRequest;
     return ReadFields(0, [&](uint32_t tag, size_t end) {
       switch (tag) {
-        case BytesTag(Request::kStateFieldNumber):
+        case LengthDelimitedTag(Request::kStateFieldNumber):
           return ReadText(end, *request.mutable_state());
-        case BytesTag(Request::kProducerIdFieldNumber):
+        case LengthDelimitedTag(Request::kProducerIdFieldNumber):
           return ReadText(end, *request.mutable_producer_id());
         case VarintTag(Request::kSequenceFieldNumber):
           return ReadSequence(end, request);
-        case BytesTag(Request::kInputFieldNumber):
+        case LengthDelimitedTag(Request::kInputFieldNumber):
           return ReadTensor(end, *request.mutable_input());
-        case BytesTag(Request::kMomentsFieldNumber):
+        case LengthDelimitedTag(Request::kMomentsFieldNumber):
           data_.clear();  // of the input, whose place they take
           return ReadMoments(end, *request.mutable_moments());
         case VarintTag(Request::kReturnOutputFieldNumber):
@@ -84,7 +82,7 @@ class RequestParser {
           });
         case VarintTag(Request::kCalibrateFieldNumber):
           return ReadVarint(end, [&](uint64_t value) { request.set_calibrate(value != 0); });
-        case BytesTag(Request::kCalibrationIdFieldNumber):
+        case LengthDelimitedTag(Request::kCalibrationIdFieldNumber):
           return ReadText(end, *request.mutable_calibration_id());
         default:
           return false;
@@ -151,13 +149,13 @@ class RequestParser {
           return ReadVarint(end_of_tensor, [&](uint64_t value) {
             tensor.set_dtype(static_cast<v1::DataType>(value));
           });
-        case BytesTag(v1::Tensor::kShapeFieldNumber):
+        case LengthDelimitedTag(v1::Tensor::kShapeFieldNumber):
           return ReadShape(end_of_tensor, tensor);
         case VarintTag(v1::Tensor::kLayoutFieldNumber):
           return ReadVarint(end_of_tensor, [&](uint64_t value) {
             tensor.set_layout(static_cast<v1::Layout>(value));
           });
-        case BytesTag(v1::Tensor::kDataFieldNumber):
+        case LengthDelimitedTag(v1::Tensor::kDataFieldNumber):
           return ReadData(end_of_tensor);
         default:
           return false;
@@ -195,9 +193,9 @@ class RequestParser {
           return ReadVarint(end_of_moments, [&](uint64_t value) {
             moments.set_count(static_cast<int64_t>(value));
           });
-        case BytesTag(v1::Moments::kMeanFieldNumber):
+        case LengthDelimitedTag(v1::Moments::kMeanFieldNumber):
           return ReadDoubles(end_of_moments, *moments.mutable_mean());
-        case BytesTag(v1::Moments::kM2FieldNumber):
+        case LengthDelimitedTag(v1::Moments::kM2FieldNumber):
           return ReadDoubles(end_of_moments, *moments.mutable_m2());
         default:
           return false;
