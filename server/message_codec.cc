@@ -103,9 +103,9 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message) 
   return grpc::ByteBuffer(&slice, 1);
 }
 
-wire::Pieces PiecesOf(grpc::ByteBuffer& bytes) {
+wire::Pieces RequestBytes::MessagePieces() {
   wire::Pieces pieces;
-  grpc::ProtoBufferReader reader(&bytes);
+  grpc::ProtoBufferReader reader(&bytes_);
   const void* data = nullptr;
   for (int size = 0; reader.status().ok() && reader.Next(&data, &size);) {
     pieces.emplace_back(static_cast<const char*>(data), static_cast<size_t>(size));

@@ -32,9 +32,6 @@ absl::Status ParseMessage(grpc::ByteBuffer* bytes, int64_t bytes_max,
 // The bytes of a message, in one slice.
 grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message);
 
-// Where `bytes` lie, which must outlive it.
-wire::Pieces PiecesOf(grpc::ByteBuffer& bytes);
-
 // The bytes of a request and those of its tensors, which are read where they lie.
 class RequestBytes {
  public:
@@ -51,7 +48,7 @@ class RequestBytes {
   absl::Status Parse(int64_t bytes_max, absl::Span<const wire::TensorField> fields,
                      Request& message) {
     NORMD_RETURN_IF_ERROR(Begin(bytes_max, fields.size()));
-    const wire::Pieces pieces = PiecesOf(bytes_);
+    const wire::Pieces pieces = MessagePieces();
     if constexpr (requires { wire::ParseRequest(pieces, message, pieces_[0]); }) {
       if (wire::ParseRequest(pieces, message, pieces_[0])) return absl::OkStatus();
       message.Clear();
@@ -76,6 +73,8 @@ class RequestBytes {
  private:
   // Before a message with so many tensors is parsed. Errors: MESSAGE_TOO_LARGE.
   absl::Status Begin(int64_t bytes_max, size_t tensors);
+  // Where the message lies, all of it.
+  wire::Pieces MessagePieces();
   // Parses whatever is a message. Errors: MESSAGE_TOO_LARGE, MESSAGE_MALFORMED.
   absl::Status ParseAny(absl::Span<const absl::string_view> pieces,
                         absl::Span<const wire::TensorField> fields,

@@ -140,10 +140,15 @@ class RequestParser {
     return IsAscii(text);
   }
 
-  bool ReadTensor(size_t end, v1::Tensor& tensor) {
+  // ReadFields of the message in a field.
+  template <typename Read>
+  bool ReadMessage(size_t end, Read read) {
     size_t length = 0;
-    if (!ReadLength(end, length)) return false;
-    return ReadFields(reader_.remaining() - length, [&](uint32_t tag, size_t end_of_tensor) {
+    return ReadLength(end, length) && ReadFields(reader_.remaining() - length, read);
+  }
+
+  bool ReadTensor(size_t end, v1::Tensor& tensor) {
+    return ReadMessage(end, [&](uint32_t tag, size_t end_of_tensor) {
       switch (tag) {
         case VarintTag(v1::Tensor::kDtypeFieldNumber):
           return ReadVarint(end_of_tensor, [&](uint64_t value) {
@@ -185,9 +190,7 @@ class RequestParser {
   }
 
   bool ReadMoments(size_t end, v1::Moments& moments) {
-    size_t length = 0;
-    if (!ReadLength(end, length)) return false;
-    return ReadFields(reader_.remaining() - length, [&](uint32_t tag, size_t end_of_moments) {
+    return ReadMessage(end, [&](uint32_t tag, size_t end_of_moments) {
       switch (tag) {
         case VarintTag(v1::Moments::kCountFieldNumber):
           return ReadVarint(end_of_moments, [&](uint64_t value) {
