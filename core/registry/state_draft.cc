@@ -8,7 +8,7 @@ StateDraft::StateDraft(std::shared_ptr<const NormState> published)
     : sealed_(std::move(published)), revision_(sealed_ == nullptr ? 0 : sealed_->revision) {}
 
 NormState& StateDraft::Mutable() {
-  if (copy_ == nullptr) copy_ = std::make_unique<NormState>(*sealed_);
+  if (copy_ == nullptr) copy_ = pool_->Copy(*sealed_);
   if (touched_ == Touched::kNothing) touched_ = Touched::kStatistics;
   return *copy_;
 }
@@ -20,7 +20,7 @@ NormState& StateDraft::MutableSettings() {
 }
 
 void StateDraft::Create(NormState state) {
-  copy_ = std::make_unique<NormState>(std::move(state));
+  copy_ = std::make_shared<NormState>(std::move(state));
   touched_ = Touched::kSettings;
 }
 

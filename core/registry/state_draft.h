@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/time/time.h"
+#include "core/registry/state_pool.h"
 #include "core/state/norm_state.h"
 
 namespace normd {
@@ -37,7 +38,9 @@ class StateDraft {
 
   enum class Touched { kNothing, kStatistics, kSettings };
 
-  // Ends one change: when it changed something and was not refused, gives the state its next
+  // Begins one change, which copies the state with `pool`.
+  void BeginChange(StatePool* pool) { pool_ = pool; }
+  // Ends it: when it changed something and was not refused, gives the state its next
   // revision and `now` as update_time. Returns whether it did.
   bool EndChange(bool accepted, absl::Time now);
   // Whether there is something that no Seal() has returned yet.
@@ -46,7 +49,8 @@ class StateDraft {
   std::shared_ptr<const NormState> Seal();
 
   std::shared_ptr<const NormState> sealed_;
-  std::unique_ptr<NormState> copy_;
+  std::shared_ptr<NormState> copy_;
+  StatePool* pool_ = nullptr;
   int64_t revision_ = 0;  // of the newest value; of the last one when it was deleted
   Touched touched_ = Touched::kNothing;
   bool changed_ = false;

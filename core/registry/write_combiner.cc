@@ -26,6 +26,7 @@ WriteCombiner::WriteCombiner(const Options& options, MemoryBudget* memory, State
       store_(store),
       clock_(clock),
       observer_(observer),
+      pool_(memory),
       memory_(memory, MemoryUse::kWrites) {
   absl::MutexLock lock(&join_mutex_);
   committer_ = std::thread([this] { Run(); });
@@ -42,6 +43,7 @@ void WriteCombiner::Submit(const std::shared_ptr<StateEntry>& entry,
     status = Admit(write);
     if (status.ok()) {
       const absl::Time now = clock_->Now();
+      write.draft.BeginChange(&pool_);
       status = change->Apply(write.draft, now);
       const bool changed = write.draft.EndChange(status.ok(), now);
       const bool relaxed = change->durability() == Durability::kRelaxed && status.ok() &&
@@ -81,7 +83,8 @@ void WriteCombiner::Run() {
       batch = Seal();
     }
     const absl::Time begin = absl::Now();
-    const absl::Status committed = Commit(batch);
+    const absl::Status committed = Commit(Encode(batch));
+    KeepFewRecords();
     if (committed.ok()) Publish(batch);
     const int64_t updates = Release(batch, absl::Now() - begin);
     if (options_.run_answers == nullptr || updates == 0) {
@@ -178,20 +181,35 @@ WriteCombiner::Batch WriteCombiner::Seal() {
   return batch;
 }
 
-absl::Status WriteCombiner::Commit(const Batch& batch) {
-  std::vector<StoreMutation> mutations;
-  mutations.reserve(batch.size());
+absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
+  if (mutations_.size() < batch.size()) mutations_.resize(batch.size());
+  size_t count = 0;
   for (const Sealed& sealed : batch) {
     // A state that was made and deleted since the last commit leaves no trace.
     if (!sealed.changed || (sealed.state == nullptr && sealed.expected_revision == 0)) continue;
-    StoreMutation& mutation = mutations.emplace_back();
+    StoreMutation& mutation = mutations_[count++];
     mutation.name = sealed.entry->name();
     mutation.expected_revision = sealed.expected_revision;
-    if (sealed.state != nullptr) {
-      mutation.revision = sealed.state->revision;
-      mutation.data = EncodeState(*sealed.state);
+    if (sealed.state == nullptr) {
+      mutation.data.reset();
+      continue;
     }
+    mutation.revision = sealed.state->revision;
+    if (!mutation.data.has_value()) mutation.data.emplace();
+    encoder_.Encode(*sealed.state, *mutation.data);
   }
+  return absl::MakeConstSpan(mutations_).first(count);
+}
+
+void WriteCombiner::KeepFewRecords() {
+  int64_t bytes = 0;
+  for (const StoreMutation& mutation : mutations_) {
+    if (mutation.data.has_value()) bytes += static_cast<int64_t>(mutation.data->capacity());
+  }
+  if (bytes > kIdleStateBytesMax) mutations_ = {};
+}
+
+absl::Status WriteCombiner::Commit(absl::Span<const StoreMutation> mutations) {
   if (mutations.empty()) return absl::OkStatus();
 
   {

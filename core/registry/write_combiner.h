@@ -13,12 +13,15 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "core/base/clock.h"
 #include "core/base/limits.h"
 #include "core/base/memory_budget.h"
 #include "core/registry/registry_observer.h"
 #include "core/registry/state_change.h"
 #include "core/registry/state_entry.h"
+#include "core/registry/state_pool.h"
+#include "core/state/state_codec.h"
 #include "core/store/state_store.h"
 
 namespace normd {
@@ -91,8 +94,12 @@ class WriteCombiner {
   void Enqueue(const std::shared_ptr<StateEntry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes what is queued, up to kCommitBytesMax.
   Batch Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The changes of the batch, until KeepFewRecords.
+  absl::Span<const StoreMutation> Encode(const Batch& batch);
   // Commits, trying again while the store is blocked; returns why it never will.
-  absl::Status Commit(const Batch& batch);
+  absl::Status Commit(absl::Span<const StoreMutation> mutations);
+  // Lets go of the memory of mutations_ when it is much.
+  void KeepFewRecords();
   // Waits; false when there is no more patience.
   bool WaitBeforeRetry(const absl::Status& status);
   // Makes what the batch changed visible to readers.
@@ -107,6 +114,11 @@ class WriteCombiner {
   StateStore* const store_;
   const Clock* const clock_;
   RegistryObserver* const observer_;
+
+  StatePool pool_;
+  // The committer's, whose memory is used again.
+  StateEncoder encoder_;
+  std::vector<StoreMutation> mutations_;
 
   absl::Mutex mutex_;
   absl::CondVar wake_;

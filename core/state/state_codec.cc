@@ -2,6 +2,9 @@
 
 #include <zlib.h>
 
+#include <cstddef>
+#include <memory>
+
 #include "absl/strings/str_cat.h"
 #include "core/state/state_record.h"
 #include "normd/storage/v1/state_record.pb.h"
@@ -11,6 +14,9 @@ namespace {
 
 constexpr size_t kChecksumBytes = 4;
 constexpr size_t kHeaderBytes = 8;
+
+// The memory of a larger record is not kept for the next one.
+constexpr size_t kKeptRecordBytesMax = size_t{1} << 20;
 
 void PutFixed32(uint32_t value, char* to) {
   for (int i = 0; i < 4; ++i) to[i] = static_cast<char>((value >> (8 * i)) & 0xff);
@@ -30,13 +36,23 @@ uint32_t Checksum(absl::string_view bytes) {
 }  // namespace
 
 std::string EncodeState(const NormState& state) {
-  const storage::v1::StateRecord record = ToRecord(state);
-  const size_t record_bytes = record.ByteSizeLong();
-  std::string data(kHeaderBytes + record_bytes, '\0');
-  record.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(data.data() + kHeaderBytes));
+  std::string data;
+  StateEncoder().Encode(state, data);
+  return data;
+}
+
+StateEncoder::StateEncoder() : record_(std::make_unique<storage::v1::StateRecord>()) {}
+
+StateEncoder::~StateEncoder() = default;
+
+void StateEncoder::Encode(const NormState& state, std::string& data) {
+  ToRecord(state, *record_);
+  const size_t record_bytes = record_->ByteSizeLong();
+  data.resize(kHeaderBytes + record_bytes);
+  record_->SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(data.data() + kHeaderBytes));
   PutFixed32(OldestVersionFor(state), data.data() + kChecksumBytes);
   PutFixed32(Checksum(absl::string_view(data).substr(kChecksumBytes)), data.data());
-  return data;
+  if (record_bytes > kKeptRecordBytesMax) *record_ = storage::v1::StateRecord();
 }
 
 absl::StatusOr<NormState> DecodeState(absl::string_view name, int64_t revision,

@@ -1,5 +1,7 @@
 #include "core/state/state_record.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -16,6 +18,7 @@ using google::protobuf::RepeatedField;
 using storage::v1::CalibrationRecord;
 using storage::v1::ConfigRecord;
 using storage::v1::OptimizerRecord;
+using storage::v1::ProducerRecord;
 using storage::v1::SlotsRecord;
 using storage::v1::StateRecord;
 
@@ -264,6 +267,19 @@ absl::Status CheckRecord(absl::string_view name, int64_t revision, const NormCon
   return CheckCalibration(name, config, record.calibration());
 }
 
+// By producer_id, as ProducerTable has them; servers of before wrote them in any order.
+std::vector<const ProducerRecord*> InOrder(
+    const google::protobuf::RepeatedPtrField<ProducerRecord>& records) {
+  std::vector<const ProducerRecord*> ordered;
+  ordered.reserve(static_cast<size_t>(records.size()));
+  for (const ProducerRecord& record : records) ordered.push_back(&record);
+  std::stable_sort(ordered.begin(), ordered.end(),
+                   [](const ProducerRecord* a, const ProducerRecord* b) {
+                     return a->producer_id() < b->producer_id();
+                   });
+  return ordered;
+}
+
 }  // namespace
 
 uint32_t OldestVersionFor(const NormState& state) {
@@ -274,8 +290,8 @@ uint32_t OldestVersionFor(const NormState& state) {
   return is_version1 ? 1 : 2;
 }
 
-StateRecord ToRecord(const NormState& state) {
-  StateRecord record;
+void ToRecord(const NormState& state, StateRecord& record) {
+  record.Clear();
   record.set_name(state.name);
   record.set_revision(state.revision);
   record.set_settings_revision(state.settings_revision);
@@ -303,13 +319,12 @@ StateRecord ToRecord(const NormState& state) {
   record.set_frozen(state.frozen);
   record.set_create_time_us(absl::ToUnixMicros(state.create_time));
   record.set_update_time_us(absl::ToUnixMicros(state.update_time));
-  for (const auto& [producer_id, entry] : state.producers.entries()) {
-    storage::v1::ProducerRecord& producer = *record.add_producers();
-    producer.set_producer_id(producer_id);
+  for (const ProducerTable::Entry& entry : state.producers.entries()) {
+    ProducerRecord& producer = *record.add_producers();
+    producer.set_producer_id(entry.producer_id);
     producer.set_sequence(entry.sequence);
     producer.set_update_time_us(absl::ToUnixMicros(entry.update_time));
   }
-  return record;
 }
 
 absl::StatusOr<NormState> FromRecord(absl::string_view name, int64_t revision,
@@ -334,10 +349,9 @@ absl::StatusOr<NormState> FromRecord(absl::string_view name, int64_t revision,
   state.frozen = record.frozen();
   state.create_time = absl::FromUnixMicros(record.create_time_us());
   state.update_time = absl::FromUnixMicros(record.update_time_us());
-  for (const storage::v1::ProducerRecord& producer : record.producers()) {
-    state.producers.Restore(producer.producer_id(),
-                            {.sequence = producer.sequence(),
-                             .update_time = absl::FromUnixMicros(producer.update_time_us())});
+  for (const ProducerRecord* const producer : InOrder(record.producers())) {
+    state.producers.Restore(producer->producer_id(), producer->sequence(),
+                            absl::FromUnixMicros(producer->update_time_us()));
   }
   return state;
 }

@@ -19,8 +19,9 @@ inline constexpr uint32_t kFormatVersionMax = 2;
 // before reads it too, else 2.
 uint32_t OldestVersionFor(const NormState& state);
 
-// REQUIRES: the arrays of `state` fit its config.
-storage::v1::StateRecord ToRecord(const NormState& state);
+// Replaces what is in `record`, whose memory is used again. REQUIRES: the arrays of `state` fit its
+// config.
+void ToRecord(const NormState& state, storage::v1::StateRecord& record);
 
 // The state of a record found under `name` at `revision`. Errors: RECORD_DAMAGED (kDataLoss) naming
 // the state when the record's parts do not fit together. Running statistics, and under PROPAGATE

@@ -184,7 +184,11 @@ absl::Status RocksdbStateStore::Commit(absl::Span<const StoreMutation> mutations
   }
   names_.Acquire(mutations);
   const absl::Cleanup release = [this, mutations] { names_.Release(mutations); };
-  rocksdb::WriteBatch batch;
+  size_t bytes = 0;  // about
+  for (const StoreMutation& mutation : mutations) {
+    bytes += 64 + mutation.name.size() + (mutation.data.has_value() ? mutation.data->size() : 0);
+  }
+  rocksdb::WriteBatch batch(bytes);
   for (const StoreMutation& mutation : mutations) {
     NORMD_RETURN_IF_ERROR(Add(mutation, batch));
   }

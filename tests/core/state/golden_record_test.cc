@@ -50,8 +50,7 @@ NormState FullState() {
                    .var = {1.0 / 3.0, 0.0, std::numeric_limits<double>::quiet_NaN()},
                    .num_batches_tracked = 1'000'000'007};
   state.frozen = true;
-  state.producers.Restore("trainer-7", {.sequence = 4'294'967'297,
-                                        .update_time = absl::FromUnixMicros(1700000001000001)});
+  state.producers.Restore("trainer-7", 4'294'967'297, absl::FromUnixMicros(1700000001000001));
   state.revision = 300;
   state.settings_revision = 299;
   state.create_time = absl::FromUnixMicros(1700000000000007);
@@ -97,8 +96,7 @@ NormState AdamState() {
   state.weight_slots = {.step = 300, .first = {0.1, 0.2}, .second = {1, 2}, .third = {3, 4}};
   state.bias_slots = {.step = 299, .first = {0.3, 0.4}, .second = {5, 6}, .third = {7, 8}};
   state.optimizer_step = 301;
-  state.producers.Restore("learner",
-                          {.sequence = 301, .update_time = absl::FromUnixMicros(1700000001000001)});
+  state.producers.Restore("learner", 301, absl::FromUnixMicros(1700000001000001));
   state.revision = 302;
   state.settings_revision = 302;
   state.create_time = absl::FromUnixMicros(1700000000000007);
@@ -195,6 +193,21 @@ TEST(GoldenRecordTest, GroupNormOfVersion2) {
 
 TEST(GoldenRecordTest, RmsNormOfVersion2) {
   ExpectGolden("state_record_v2_rms_norm.hex", RmsNormState());
+}
+
+// Whatever stood in the memory that it uses again.
+TEST(GoldenRecordTest, AnEncoderLeavesNothingOfTheStateBefore) {
+  const NormState states[] = {FullState(),        PlainState(),     AdamState(),
+                              CalibratingState(), GroupNormState(), RmsNormState()};
+  StateEncoder encoder;
+  std::string data;
+  for (const NormState& before : states) {
+    for (const NormState& state : states) {
+      encoder.Encode(before, data);
+      encoder.Encode(state, data);
+      EXPECT_EQ(Hex(data), Hex(EncodeState(state))) << before.name << ", then " << state.name;
+    }
+  }
 }
 
 }  // namespace

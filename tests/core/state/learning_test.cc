@@ -82,7 +82,7 @@ TEST(LearningTest, TouchesNothingElse) {
   EXPECT_EQ(state.config, before.config);
   EXPECT_EQ(state.running_stats->mean, before.running_stats->mean);
   EXPECT_EQ(state.num_batches_tracked(), 1);
-  EXPECT_EQ(state.producers.entries().at("p").update_time, kCreateTime + absl::Hours(1));
+  EXPECT_EQ(state.producers.Find("p")->update_time, kCreateTime + absl::Hours(1));
 }
 
 TEST(LearningTest, ParametersAreRoundedAfterEveryStepAndSlotsAreNot) {

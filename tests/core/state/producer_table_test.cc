@@ -27,7 +27,7 @@ TEST(ProducerTableTest, RemembersTheLastSequenceAndItsTime) {
   ASSERT_TRUE(table.Record("a", 9, kNow + absl::Minutes(1), kTwoForAnHour).ok());
   EXPECT_EQ(table.Sequence("a"), 9);
   EXPECT_EQ(table.Sequence("b"), 1);
-  EXPECT_EQ(table.entries().at("a").update_time, kNow + absl::Minutes(1));
+  EXPECT_EQ(table.Find("a")->update_time, kNow + absl::Minutes(1));
 }
 
 TEST(ProducerTableTest, FullTableRefusesANewProducerAndForgetsNone) {
@@ -131,9 +131,9 @@ TEST(ProducerTableTest, RefusalForgetsNoSilentProducerEither) {
 
 TEST(ProducerTableTest, RestorePutsAnEntryBack) {
   ProducerTable table;
-  table.Restore("a", {.sequence = 12, .update_time = kNow});
+  table.Restore("a", 12, kNow);
   EXPECT_EQ(table.Sequence("a"), 12);
-  EXPECT_EQ(table.entries().at("a").update_time, kNow);
+  EXPECT_EQ(table.Find("a")->update_time, kNow);
 }
 
 TEST(ProducerTableTest, MemoryGrowsWithProducersAndTheirIds) {
@@ -141,8 +141,8 @@ TEST(ProducerTableTest, MemoryGrowsWithProducersAndTheirIds) {
   ProducerTable long_ids;
   EXPECT_EQ(short_ids.MemoryBytes(), 0);
   for (int i = 0; i < 100; ++i) {
-    short_ids.Restore(std::to_string(i), {});
-    long_ids.Restore(std::string(100, 'x') + std::to_string(i), {});
+    short_ids.Restore(std::to_string(i), 1, kNow);
+    long_ids.Restore(std::string(100, 'x') + std::to_string(i), 1, kNow);
   }
   EXPECT_GE(short_ids.MemoryBytes(), 100 * 48);
   EXPECT_GE(long_ids.MemoryBytes(), short_ids.MemoryBytes() + 100 * 80);

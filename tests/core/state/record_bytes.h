@@ -80,14 +80,10 @@ inline std::string Describe(const NormState& state) {
                   " settings_revision ", state.settings_revision, "\n");
   absl::StrAppend(&text, "create ", absl::FormatTime(state.create_time, absl::UTCTimeZone()),
                   " update ", absl::FormatTime(state.update_time, absl::UTCTimeZone()), "\n");
-  std::vector<std::string> producers;
-  for (const auto& [producer_id, entry] : state.producers.entries()) {
-    producers.push_back(absl::StrCat("producer ", producer_id, " ", entry.sequence, " ",
-                                     absl::FormatTime(entry.update_time, absl::UTCTimeZone()),
-                                     "\n"));
+  for (const ProducerTable::Entry& entry : state.producers.entries()) {
+    absl::StrAppend(&text, "producer ", entry.producer_id, " ", entry.sequence, " ",
+                    absl::FormatTime(entry.update_time, absl::UTCTimeZone()), "\n");
   }
-  std::sort(producers.begin(), producers.end());
-  for (const std::string& producer : producers) absl::StrAppend(&text, producer);
   return text;
 }
 

@@ -39,9 +39,8 @@ NormState FullState() {
                                      .var = {std::numeric_limits<double>::denorm_min(), 2, kNan},
                                      .num_batches_tracked = 123456789012345};
   state.frozen = true;
-  state.producers.Restore("trainer-7",
-                          {.sequence = std::numeric_limits<int64_t>::max(),
-                           .update_time = absl::FromUnixMicros(1'700'000'001'000'001)});
+  state.producers.Restore("trainer-7", std::numeric_limits<int64_t>::max(),
+                          absl::FromUnixMicros(1'700'000'001'000'001));
   state.revision = 77;
   state.settings_revision = 70;
   state.create_time = absl::FromUnixMicros(1'700'000'000'000'007);
@@ -76,11 +75,10 @@ TEST(StateCodecTest, StatisticsThatAreNotFiniteComeBack) {
 TEST(StateCodecTest, ManyProducersComeBack) {
   NormState state = NewState();
   for (int i = 0; i < 5000; ++i) {
-    state.producers.Restore("producer-" + std::to_string(i),
-                            {.sequence = i + 1, .update_time = kCreateTime + absl::Seconds(i)});
+    state.producers.Restore("producer-" + std::to_string(i), i + 1, kCreateTime + absl::Seconds(i));
   }
-  state.producers.Restore(std::string(static_cast<size_t>(kProducerIdBytesMax), 'x'),
-                          {.sequence = 1, .update_time = absl::UnixEpoch()});
+  state.producers.Restore(std::string(static_cast<size_t>(kProducerIdBytesMax), 'x'), 1,
+                          absl::UnixEpoch());
   ExpectRoundTrip(state);
 }
 
@@ -94,9 +92,8 @@ TEST(StateCodecTest, TimesBeforeTheEpochComeBack) {
 TEST(StateCodecTest, ProducerFitsItsLimit) {
   NormState state = NewState();
   const size_t without = EncodeState(state).size();
-  state.producers.Restore(
-      std::string(static_cast<size_t>(kProducerIdBytesMax), 'x'),
-      {.sequence = std::numeric_limits<int64_t>::max(), .update_time = absl::FromUnixMicros(-1)});
+  state.producers.Restore(std::string(static_cast<size_t>(kProducerIdBytesMax), 'x'),
+                          std::numeric_limits<int64_t>::max(), absl::FromUnixMicros(-1));
   EXPECT_LE(static_cast<int64_t>(EncodeState(state).size() - without), kProducerRecordBytesMax);
 }
 

@@ -49,7 +49,7 @@ TEST(TrainTest, FoldTouchesStatisticsAndProducersOnly) {
   EXPECT_EQ(state.Etag(), before.Etag());
   EXPECT_EQ(state.config, before.config);
   EXPECT_EQ(state.weight, before.weight);
-  EXPECT_EQ(state.producers.entries().at("p").update_time, kCreateTime + absl::Hours(1));
+  EXPECT_EQ(state.producers.Find("p")->update_time, kCreateTime + absl::Hours(1));
 }
 
 TEST(TrainTest, WithoutAProducerEveryUpdateIsApplied) {

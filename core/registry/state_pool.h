@@ -1,0 +1,35 @@
+#ifndef NORMD_CORE_REGISTRY_STATE_POOL_H_
+#define NORMD_CORE_REGISTRY_STATE_POOL_H_
+
+#include <memory>
+
+#include "core/base/memory_budget.h"
+#include "core/state/norm_state.h"
+
+namespace normd {
+
+// Copies of states, made in the memory of copies that nobody holds any more: every update of a
+// state that was committed since its last one needs one, and malloc would have to give and take
+// its arrays each time, mostly on two threads. Thread-safe.
+class StatePool {
+ public:
+  // `memory` outlives the pool; what the pool keeps counts there as MemoryUse::kWrites.
+  explicit StatePool(MemoryBudget* memory);
+  // Copies may outlive the pool.
+  ~StatePool();
+
+  StatePool(const StatePool&) = delete;
+  StatePool& operator=(const StatePool&) = delete;
+
+  // A copy of `state`, whose memory is kept once it is let go of, up to kIdleStateBytesMax.
+  std::shared_ptr<NormState> Copy(const NormState& state);
+
+ private:
+  class Idle;
+
+  const std::shared_ptr<Idle> idle_;
+};
+
+}  // namespace normd
+
+#endif  // NORMD_CORE_REGISTRY_STATE_POOL_H_
