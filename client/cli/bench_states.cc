@@ -15,8 +15,8 @@
 namespace normd::cli {
 namespace {
 
-// Enough for the commits of a server to gather calls.
-constexpr size_t kThreads = 32;
+// Enough for a commit of the server to gather many calls.
+constexpr size_t kThreads = 128;
 constexpr int32_t kPageSize = 1000;
 
 }  // namespace
