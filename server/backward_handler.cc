@@ -65,7 +65,7 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
                                  : MakeResponseTensor(v1::BackwardResponse::kGradInputFieldNumber,
                                                       input, request_.input());
     NORMD_ASSIGN_OR_RETURN(Gradients gradients,
-                           ComputeGradients(state, batch, grad_output->data().data(), grad_input));
+                           ComputeGradients(state, batch, grad_output->bytes(), grad_input));
     if (state.config.affine) TakeGradients(std::move(gradients), state.config);
     is_empty_ = batch.num_elements() == 0;
     return absl::OkStatus();
@@ -101,7 +101,8 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
   }
 
   absl::StatusOr<Gradients> ComputeGradients(const NormState& state, const Batch& batch,
-                                             const char* grad_output, char* grad_input) const {
+                                             const TensorBytes& grad_output,
+                                             char* grad_input) const {
     const NormConfig& config = state.config;
     if (request_.mode() == v1::BackwardRequest::EVAL && state.running_stats.has_value()) {
       return BackwardByRunning(batch, grad_output, RunningOf(state), AffineOf(state), config.affine,

@@ -65,7 +65,7 @@ void TensorToWire(DataType dtype, absl::Span<const int64_t> shape, const std::ve
 
 template <typename T>
 std::vector<double> ToDoubles(const TensorView& tensor) {
-  const auto* first = reinterpret_cast<const T*>(tensor.data().data());
+  const auto* first = reinterpret_cast<const T*>(tensor.bytes().run());
   return std::vector<double>(first, first + tensor.num_elements());
 }
 
@@ -120,13 +120,13 @@ void CalibrationToWire(const Calibration& calibration, v1::Calibration& wire) {
 }  // namespace
 
 absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor) {
-  return TensorFromWire(tensor, tensor.data());
+  return TensorFromWire(tensor, TensorBytes(tensor.data()));
 }
 
-absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor, absl::string_view data) {
+absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor, const TensorBytes& bytes) {
   NORMD_ASSIGN_OR_RETURN(const DataType dtype, DataTypeFromWire(tensor.dtype()));
   NORMD_ASSIGN_OR_RETURN(const Layout layout, LayoutFromWire(tensor.layout()));
-  return TensorView::Create(dtype, layout, tensor.shape(), data);
+  return TensorView::Create(dtype, layout, tensor.shape(), bytes);
 }
 
 Moments MomentsFromWire(const v1::Moments& moments) {

@@ -25,8 +25,8 @@ namespace normd {
 // TensorView::Create.
 absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor);
 
-// The same for a tensor whose bytes are not in `tensor` but in `data`, aligned to every dtype.
-absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor, absl::string_view data);
+// The same for a tensor whose bytes are not in `tensor` but in `bytes`.
+absl::StatusOr<TensorView> TensorFromWire(const v1::Tensor& tensor, const TensorBytes& bytes);
 
 Moments MomentsFromWire(const v1::Moments& moments);
 void MomentsToWire(const Moments& moments, v1::Moments& wire);

@@ -92,22 +92,14 @@ class DataCall {
 
   // The tensor of tensor_fields()[index], whose other fields are `head`. Valid while Compute runs.
   // Errors: those of TensorFromWire.
-  absl::StatusOr<TensorView> RequestTensor(size_t index, const v1::Tensor& head) {
-    return TensorFromWire(head, request_bytes_.TensorData(index, *context_.buffers));
-  }
-
-  // The same tensor without its bytes, which are in RequestPieces(index).
-  absl::StatusOr<TensorView> RequestTensorInPieces(size_t index, const v1::Tensor& head) const {
-    return TensorFromWire(head, absl::string_view(nullptr, request_bytes_.TensorBytes(index)));
-  }
-  const wire::Pieces& RequestPieces(size_t index) const {
-    return request_bytes_.TensorPieces(index);
+  absl::StatusOr<TensorView> RequestTensor(size_t index, const v1::Tensor& head) const {
+    return TensorFromWire(head, TensorBytes(request_bytes_.TensorPieces(index)));
   }
 
   // Makes the field `number` of the response a tensor like `view`, which came with `head`, and
   // returns its bytes to be filled.
   char* MakeResponseTensor(int number, const TensorView& view, const v1::Tensor& head) {
-    return response_tensor_.Begin(number, head, view.data().size(), *context_.buffers);
+    return response_tensor_.Begin(number, head, view.bytes().size(), *context_.buffers);
   }
 
   const DataContext& context_;

@@ -2,7 +2,6 @@
 
 #include <grpcpp/impl/codegen/proto_utils.h>
 
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,18 +27,12 @@ constexpr size_t kHeadRoom = 256;
 // Up to here memory of gRPC's own costs less than a pool's. Its alignment is malloc's.
 constexpr size_t kSmallBytes = 8192;
 
-constexpr size_t kTensorAlignment = 8;  // of the largest dtype
-
 constexpr size_t kUnknownBytesKept = 1024;
 
 // Holds what is not tensor data of most messages.
 constexpr size_t kRestBytes = 256;
 
 constexpr uint32_t kDataTag = LengthDelimitedTag(v1::Tensor::kDataFieldNumber);
-
-bool IsAligned(const char* data) {
-  return reinterpret_cast<uintptr_t>(data) % kTensorAlignment == 0;
-}
 
 // Errors: MESSAGE_TOO_LARGE, with the name of the flag unless its range is above `bytes_max`.
 absl::Status CheckMessageBytes(const grpc::ByteBuffer& bytes, int64_t bytes_max) {
@@ -116,7 +109,6 @@ wire::Pieces RequestBytes::MessagePieces() {
 absl::Status RequestBytes::Begin(int64_t bytes_max, size_t tensors) {
   NORMD_RETURN_IF_ERROR(CheckMessageBytes(bytes_, bytes_max));
   pieces_.resize(tensors);
-  gathered_.resize(tensors);
   return absl::OkStatus();
 }
 
@@ -134,29 +126,8 @@ absl::Status RequestBytes::ParseAny(absl::Span<const absl::string_view> pieces,
   return absl::OkStatus();
 }
 
-absl::string_view RequestBytes::TensorData(size_t index, BufferPool& pool) {
-  const wire::Pieces& pieces = pieces_[index];
-  if (pieces.empty()) return {};
-  if (pieces.size() == 1 && IsAligned(pieces.front().data())) return pieces.front();
-  const size_t size = TensorBytes(index);
-  gathered_[index] = pool.Take(size);
-  char* to = gathered_[index].data();
-  for (const absl::string_view piece : pieces) {
-    std::memcpy(to, piece.data(), piece.size());
-    to += piece.size();
-  }
-  return {gathered_[index].data(), size};
-}
-
-size_t RequestBytes::TensorBytes(size_t index) const {
-  size_t size = 0;
-  for (const absl::string_view piece : pieces_[index]) size += piece.size();
-  return size;
-}
-
 void RequestBytes::Clear() {
   pieces_.clear();
-  gathered_.clear();
   bytes_.Clear();
 }
 

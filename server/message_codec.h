@@ -57,15 +57,8 @@ class RequestBytes {
     return ParseAny(pieces, fields, message);
   }
 
-  // Tensor.data of the field at `index`, in one run aligned to every dtype: as it lies in the
-  // message or, where that is no such run, copied into memory of `pool`. Valid until the next call
-  // for the same field, Clear or the end.
-  absl::string_view TensorData(size_t index, BufferPool& pool);
-
-  // The same bytes as they lie in the message.
+  // Tensor.data of the field at `index` as it lies in the message. Valid until Clear or the end.
   const wire::Pieces& TensorPieces(size_t index) const { return pieces_[index]; }
-  // How many they are.
-  size_t TensorBytes(size_t index) const;
 
   // Lets go of all bytes.
   void Clear();
@@ -83,7 +76,6 @@ class RequestBytes {
   grpc::ByteBuffer bytes_;
   // One of each field.
   absl::InlinedVector<wire::Pieces, 2> pieces_;
-  absl::InlinedVector<Buffer, 2> gathered_;
 };
 
 // The one tensor of a response that is computed straight into the bytes that are sent.

@@ -37,10 +37,10 @@ class NormalizeCall final : public DataCall<v1::NormalizeRequest, v1::NormalizeR
 
   // What is not finite stays in its own value.
   absl::Status ComputeByRunning(const NormState& state) {
-    NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensorInPieces(0, request_.input()));
+    NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensor(0, request_.input()));
     NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
-    NormalizeByRunning(batch, RequestPieces(0), RunningOf(state), AffineOf(state),
-                       MakeOutput(input), context_.runner);
+    NormalizeByRunning(batch, RunningOf(state), AffineOf(state), MakeOutput(input),
+                       context_.runner);
     return absl::OkStatus();
   }
 

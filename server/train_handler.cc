@@ -91,7 +91,7 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
   absl::Status CheckAnswerFits(const Batch& batch, const TensorView& input) const {
     const auto moments_bytes = static_cast<int64_t>(batch.sets() * 2 * sizeof(double));
     const auto output_bytes =
-        request_.return_output() ? static_cast<int64_t>(input.data().size()) : 0;
+        request_.return_output() ? static_cast<int64_t>(input.bytes().size()) : 0;
     if (moments_bytes <= context_.message_bytes_max - output_bytes) return absl::OkStatus();
     return MakeError(
         Reason::kMessageTooLarge,

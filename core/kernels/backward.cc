@@ -36,6 +36,12 @@ const BackwardKernels<Bfloat16>& Kernels(ElementType<Bfloat16> /*type*/) {
 template <typename T>
 void ComputeGradientSums(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
                          const double* mean, double* sum, double* dot) {
+  ComputeGradientSums(Values<T>(x), Values<T>(dy), extents, range, mean, sum, dot);
+}
+
+template <typename T>
+void ComputeGradientSums(const Values<T>& x, const Values<T>& dy, const BatchExtents& extents,
+                         ChannelRange range, const double* mean, double* sum, double* dot) {
   Kernels(ElementType<T>()).gradient_sums(x, dy, Merged(extents), range, mean, sum, dot);
 }
 
@@ -65,6 +71,8 @@ void ComputeRowInputGradient(const T* x, const T* dy, size_t rows, size_t column
 #define NORMD_INSTANTIATE_BACKWARD(T)                                                          \
   template void ComputeGradientSums(const T*, const T*, const BatchExtents&, ChannelRange,     \
                                     const double*, double*, double*);                          \
+  template void ComputeGradientSums(const Values<T>&, const Values<T>&, const BatchExtents&,   \
+                                    ChannelRange, const double*, double*, double*);            \
   template void ComputeInputGradient(const T*, const T*, const BatchExtents&, ChannelRange,    \
                                      const GradientCoefficients<T>&, T*);                      \
   template void ComputeRowGradientSums(const T*, const T*, size_t, size_t, const double*,      \

@@ -4,11 +4,13 @@
 #include <cstddef>
 
 #include "core/kernels/batch_extents.h"
+#include "core/kernels/values.h"
 #include "core/tensor/data_type.h"
 
 // The gradient of a norm: sums over each channel or row, then one walk for the input's gradient.
 // T: float, double, Float16, Bfloat16. x and dy (the gradient by the output) hold as many elements
-// as the extents say, aligned to their size. Sums are in float64. Thread-safe.
+// as the extents say, at any address; dx is aligned to its elements' size. Sums are in float64.
+// Thread-safe.
 namespace normd {
 
 // Per channel of `range`: sum[c] = sum(dy) and dot[c] = sum(dy * (x - mean[c])); touches no other
@@ -18,6 +20,11 @@ namespace normd {
 template <typename T>
 void ComputeGradientSums(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
                          const double* mean, double* sum, double* dot);
+
+// The same for values that may lie anywhere. REQUIRES: x and dy are both runs or both readers.
+template <typename T>
+void ComputeGradientSums(const Values<T>& x, const Values<T>& dy, const BatchExtents& extents,
+                         ChannelRange range, const double* mean, double* sum, double* dot);
 
 // The coefficients of ComputeInputGradient, one of each a channel.
 template <typename T>

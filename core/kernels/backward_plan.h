@@ -7,6 +7,7 @@
 #include "core/kernels/batch_extents.h"
 #include "core/kernels/moments_plan.h"
 #include "core/kernels/normalize_plan.h"
+#include "core/kernels/values.h"
 #include "core/tensor/data_type.h"
 
 // How the backward kernels cut their work; the same on every SIMD target. Sums are cut as moments
@@ -29,8 +30,8 @@ inline constexpr size_t kRowsAtOnce = 4;
 // channels are Merged.
 template <typename T>
 struct BackwardKernels {
-  void (*gradient_sums)(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
-                        const double* mean, double* sum, double* dot);
+  void (*gradient_sums)(const Values<T>& x, const Values<T>& dy, const BatchExtents& extents,
+                        ChannelRange range, const double* mean, double* sum, double* dot);
   void (*input_gradient)(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
                          const GradientCoefficients<T>& coefficients, T* dx);
   void (*row_gradient_sums)(const T* x, const T* dy, size_t rows, size_t columns,

@@ -14,6 +14,7 @@
 #include "core/kernels/batch_extents.h"
 #include "core/kernels/element-inl.h"
 #include "core/kernels/spread-inl.h"
+#include "core/kernels/values.h"
 #include "core/tensor/data_type.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -118,8 +119,8 @@ HWY_INLINE void FoldColumns(const double* columns, size_t channels, size_t spati
 }
 
 template <typename T>
-void ColumnGradientSums(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
-                        const double* mean, double* sum, double* dot) {
+void ColumnGradientSums(const Values<T>& x, const Values<T>& dy, const BatchExtents& extents,
+                        ChannelRange range, const double* mean, double* sum, double* dot) {
   HWY_ALIGN double means[kGradientColumnsMax];
   HWY_ALIGN double sums[kGradientColumnsMax];
   HWY_ALIGN double dots[kGradientColumnsMax];
@@ -139,15 +140,23 @@ void ColumnGradientSums(const T* x, const T* dy, const BatchExtents& extents, Ch
     const ColumnGradients block = {own_means ? means : mean + first, sums, dots};
     for (size_t row = 0; row < extents.samples; row += block_rows) {
       const size_t rows = std::min(block_rows, extents.samples - row);
-      const size_t wide_rows = rows / replicas;
-      const size_t left = (rows - wide_rows * replicas) * columns;
       std::fill_n(sums, columns * replicas, 0.0);
       std::fill_n(dots, columns * replicas, 0.0);
-      size_t start = row * row_length + first * spatial;
-      AddGradientRows(x + start, dy + start, wide_rows, row_length * replicas, columns * replicas,
-                      block);
-      start += wide_rows * replicas * row_length;
-      if (left != 0) AddGradientRows(x + start, dy + start, 1, left, left, block);
+      for (size_t at = 0, count = 0; at < rows; at += count) {
+        const size_t start = (row + at) * row_length + first * spatial;
+        const auto rows_of = [&](const Values<T>& values) {
+          return values.RowsAtATime(start, rows - at, row_length, columns, 1, replicas * kRowGroup);
+        };
+        count = std::min(rows_of(x), rows_of(dy));
+        const Tile<T> of_x = x.Read(start, count, row_length, columns);
+        const Tile<T> of_dy = dy.Read(start, count, row_length, columns);
+        const size_t wide_rows = count / replicas;
+        AddGradientRows(of_x.x, of_dy.x, wide_rows, of_x.stride * replicas, columns * replicas,
+                        block);
+        const size_t done = wide_rows * replicas * columns;  // of whole rows, if any are left
+        const size_t left = count * columns - done;
+        if (left != 0) AddGradientRows(of_x.x + done, of_dy.x + done, 1, left, left, block);
+      }
       FoldColumns(sums, channels, spatial, replicas, sum + first);
       FoldColumns(dots, channels, spatial, replicas, dot + first);
     }
@@ -193,8 +202,8 @@ HWY_INLINE void AddGradientSegment(D d, const T* HWY_RESTRICT x, const T* HWY_RE
 }
 
 template <typename T>
-void SegmentGradientSums(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
-                         const double* mean, double* sum, double* dot) {
+void SegmentGradientSums(const Values<T>& x, const Values<T>& dy, const BatchExtents& extents,
+                         ChannelRange range, const double* mean, double* sum, double* dot) {
   const DoubleTag<kDoubleLanes> d;
   const size_t lanes = hn::Lanes(d);
   HWY_ALIGN double sums[kTileValues];
@@ -214,11 +223,21 @@ void SegmentGradientSums(const T* x, const T* dy, const BatchExtents& extents, C
         const size_t length = left < 2 * kBlockValues ? left : kBlockValues;
         std::fill_n(sums, channels * lanes, 0.0);
         std::fill_n(dots, channels * lanes, 0.0);
-        for (size_t row = sample; row < sample_end; ++row) {
-          size_t start = row * sample_stride + first * spatial + from;
-          for (size_t channel = 0; channel < channels; ++channel, start += spatial) {
-            AddGradientSegment(d, x + start, dy + start, length, mean[first + channel],
-                               sums + channel * lanes, dots + channel * lanes);
+        const size_t row_length = (channels - 1) * spatial + length;
+        for (size_t row = sample, rows = 0; row < sample_end; row += rows) {
+          const size_t start = row * sample_stride + first * spatial + from;
+          const auto rows_of = [&](const Values<T>& values) {
+            return values.RowsAtATime(start, sample_end - row, sample_stride, row_length, 1, 1);
+          };
+          rows = std::min(rows_of(x), rows_of(dy));
+          const Tile<T> of_x = x.Read(start, rows, sample_stride, row_length);
+          const Tile<T> of_dy = dy.Read(start, rows, sample_stride, row_length);
+          for (size_t i = 0; i < rows; ++i) {
+            size_t at = i * of_x.stride;
+            for (size_t channel = 0; channel < channels; ++channel, at += spatial) {
+              AddGradientSegment(d, of_x.x + at, of_dy.x + at, length, mean[first + channel],
+                                 sums + channel * lanes, dots + channel * lanes);
+            }
           }
         }
         for (size_t channel = 0; channel < channels; ++channel) {
@@ -233,8 +252,8 @@ void SegmentGradientSums(const T* x, const T* dy, const BatchExtents& extents, C
 }
 
 template <typename T>
-void GradientSums(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
-                  const double* mean, double* sum, double* dot) {
+void GradientSums(const Values<T>& x, const Values<T>& dy, const BatchExtents& extents,
+                  ChannelRange range, const double* mean, double* sum, double* dot) {
   std::fill_n(sum + range.first, range.count, 0.0);
   std::fill_n(dot + range.first, range.count, 0.0);
   if (extents.samples * extents.spatial == 0) return;
@@ -377,7 +396,8 @@ void RowGradientSums(const T* x, const T* dy, size_t rows, size_t columns, const
                      double* row_dot, double* grad_weight, double* grad_bias) {
   if (weight == nullptr && grad_weight == nullptr && grad_bias == nullptr) {
     // Then a row is a channel.
-    GradientSums(x, dy, {1, rows, columns}, {0, rows}, mean, row_sum, row_dot);
+    GradientSums(Values<T>(x), Values<T>(dy), {1, rows, columns}, {0, rows}, mean, row_sum,
+                 row_dot);
     return;
   }
   // What stands in for the less usual that is absent: a weight of 1 costs nothing, and nobody wants

@@ -50,10 +50,20 @@ HWY_INLINE auto FromFloat16Bits(hn::Simd<float, kLanes, kPower> d, const uint16_
   return hn::BitCast(d, hn::Or(result, sign));
 }
 
-// Lanes(d) elements from x, widened to the lanes of `d`, which are float or double.
+// Lanes(d) values from x, at any address; Highway asks of a single float or double to be aligned.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadAnywhere(D d, const hn::TFromD<D>* HWY_RESTRICT x) {
+  if constexpr (hn::MaxLanes(d) == 1) {
+    return hn::Set(d, ValueAt(x));
+  } else {
+    return hn::LoadU(d, x);
+  }
+}
+
+// Lanes(d) elements from x, at any address, widened to the lanes of `d`, which are float or double.
 template <size_t kLanes, int kPower>
 HWY_INLINE auto LoadElements(hn::Simd<float, kLanes, kPower> d, const float* HWY_RESTRICT x) {
-  return hn::LoadU(d, x);
+  return LoadAnywhere(d, x);
 }
 
 template <size_t kLanes, int kPower>
@@ -74,7 +84,7 @@ HWY_INLINE auto LoadElements(hn::Simd<float, kLanes, kPower> d, const Bfloat16* 
 
 template <size_t kLanes, int kPower>
 HWY_INLINE auto LoadElements(hn::Simd<double, kLanes, kPower> d, const double* HWY_RESTRICT x) {
-  return hn::LoadU(d, x);
+  return LoadAnywhere(d, x);
 }
 
 template <size_t kLanes, int kPower, typename T>

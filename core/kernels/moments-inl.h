@@ -14,6 +14,7 @@
 #include "core/kernels/batch_extents.h"
 #include "core/kernels/element-inl.h"
 #include "core/kernels/moments_plan.h"
+#include "core/kernels/values.h"
 #include "core/tensor/data_type.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -198,25 +199,33 @@ HWY_INLINE void SpreadPivots(double* pivot, size_t channels, size_t spatial, siz
   }
 }
 
-// Sums one block: `rows` rows of channels * spatial columns, `stride` apart. Leaves one pivot and
-// one pair of sums a channel in the front of the arrays.
+// Sums one block: `rows` rows of channels * spatial columns, `stride` apart, from value `start` on.
+// Leaves one pivot and one pair of sums a channel in the front of the arrays.
 template <typename T>
-HWY_INLINE void SumColumnBlock(const T* x, size_t rows, size_t stride, size_t channels,
-                               size_t spatial, size_t replicas, const ColumnSums& sums) {
+HWY_INLINE void SumColumnBlock(const Values<T>& x, size_t start, size_t rows, size_t stride,
+                               size_t channels, size_t spatial, size_t replicas,
+                               const ColumnSums& sums) {
   const size_t length = channels * spatial;
-  const size_t pivot_rows = std::min(rows, PivotRows(spatial));
-  SumRows<kLanesMax>(x, pivot_rows, stride, length, 0, sums.sum);
-  if (spatial > 1) FoldGroups(sums.sum, channels, spatial);
-  PivotsFromSums<kLanesMax>(sums.sum, pivot_rows * spatial, channels, 0, sums.pivot);
-  SpreadPivots(sums.pivot, channels, spatial, replicas);
-
   const size_t columns = length * replicas;
-  std::fill_n(sums.sum, columns, 0.0);
-  std::fill_n(sums.sum_squares, columns, 0.0);
-  const size_t wide_rows = rows / replicas;
-  AddRows(x, wide_rows, stride * replicas, columns, sums);
-  const size_t left = rows - wide_rows * replicas;
-  if (left != 0) AddRows(x + wide_rows * columns, 1, columns, left * length, sums);
+  const size_t pivot_rows = std::min(rows, PivotRows(spatial));
+  for (size_t row = 0, count = 0; row < rows; row += count) {
+    const size_t at = start + row * stride;
+    count = x.RowsAtATime(at, rows - row, stride, length, row == 0 ? pivot_rows : 1,
+                          replicas * kRowGroup);
+    const Tile<T> tile = x.Read(at, count, stride, length);
+    if (row == 0) {
+      SumRows<kLanesMax>(tile.x, pivot_rows, tile.stride, length, 0, sums.sum);
+      if (spatial > 1) FoldGroups(sums.sum, channels, spatial);
+      PivotsFromSums<kLanesMax>(sums.sum, pivot_rows * spatial, channels, 0, sums.pivot);
+      SpreadPivots(sums.pivot, channels, spatial, replicas);
+      std::fill_n(sums.sum, columns, 0.0);
+      std::fill_n(sums.sum_squares, columns, 0.0);
+    }
+    const size_t wide_rows = count / replicas;
+    AddRows(tile.x, wide_rows, tile.stride * replicas, columns, sums);
+    const size_t left = count - wide_rows * replicas;
+    if (left != 0) AddRows(tile.x + wide_rows * columns, 1, columns, left * length, sums);
+  }
 
   if (replicas > 1) {
     FoldReplicas(sums.sum, length, replicas);
@@ -232,8 +241,8 @@ HWY_INLINE void SumColumnBlock(const T* x, size_t rows, size_t stride, size_t ch
 }
 
 template <typename T>
-void ColumnMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
-                   double* m2) {
+void ColumnMoments(const Values<T>& x, const BatchExtents& extents, ChannelRange range,
+                   double* mean, double* m2) {
   HWY_ALIGN double pivot[kColumnsMax];
   HWY_ALIGN double sum[kColumnsMax];
   HWY_ALIGN double sum_squares[kColumnsMax];
@@ -251,7 +260,7 @@ void ColumnMoments(const T* x, const BatchExtents& extents, ChannelRange range, 
     std::fill_n(m2 + first, channels, 0.0);
     for (size_t row = 0; row < extents.samples; row += block_rows) {
       const size_t rows = std::min(block_rows, extents.samples - row);
-      SumColumnBlock(x + row * row_length + first * extents.spatial, rows, row_length, channels,
+      SumColumnBlock(x, row * row_length + first * extents.spatial, rows, row_length, channels,
                      extents.spatial, replicas, sums);
       MergeBlock<kLanesMax>(pivot, sum, sum_squares, rows * extents.spatial, row * extents.spatial,
                             channels, 0, mean + first, m2 + first);
@@ -263,24 +272,29 @@ void ColumnMoments(const T* x, const BatchExtents& extents, ChannelRange range, 
 // Segments: every sample holds `spatial` neighbouring values of a channel, at least kLanesMax.
 
 // Part of a tile of neighbouring channels: `length` values from the start of every channel's
-// segment at `x`, in `samples` samples.
-template <typename T>
+// segment, in `samples` samples; the first begins at value `start`.
 struct SegmentBlock {
-  const T* x;
+  size_t start;
   size_t samples;
   size_t length;
   size_t segment_stride;  // from a channel to the next
   size_t sample_stride;
 };
 
-// The mean of the first kPivotValues values of the block's channel that begins at `x`.
+// Samples whose values of a channel are enough for a pivot.
+HWY_INLINE size_t PivotSamples(const SegmentBlock& block) {
+  return std::min(block.samples, (kPivotValues + block.length - 1) / block.length);
+}
+
+// The mean of the first kPivotValues values of the block's channel that begins at `x`, with its
+// samples `stride` apart.
 template <typename T>
-HWY_INLINE double SegmentPivot(const T* x, const SegmentBlock<T>& block) {
+HWY_INLINE double SegmentPivot(const T* x, size_t stride, const SegmentBlock& block) {
   double total = 0;
   size_t count = 0;
   for (size_t sample = 0; sample < block.samples && count < kPivotValues; ++sample) {
     const size_t take = std::min(block.length, kPivotValues - count);
-    const T* segment = x + sample * block.sample_stride;
+    const T* segment = x + sample * stride;
     for (size_t i = 0; i < take; ++i) total += ToDouble(segment + i);
     count += take;
   }
@@ -335,21 +349,30 @@ HWY_INLINE void AddSegment(D d, const T* HWY_RESTRICT x, size_t length, double p
 // Sums the block for `channels` channels. Leaves one pivot and one pair of sums a channel in the
 // front of the arrays; sums[] and sums_squares[] need `lanes` values a channel meanwhile.
 template <typename T>
-HWY_INLINE void SumSegmentBlock(const SegmentBlock<T>& block, size_t channels, double* pivot,
-                                double* sums, double* sums_squares) {
+HWY_INLINE void SumSegmentBlock(const Values<T>& x, const SegmentBlock& block, size_t channels,
+                                double* pivot, double* sums, double* sums_squares) {
   const DoubleTag<kLanesMax> d;
   const size_t lanes = hn::Lanes(d);
-  for (size_t channel = 0; channel < channels; ++channel) {
-    pivot[channel] = SegmentPivot(block.x + channel * block.segment_stride, block);
-  }
   std::fill_n(sums, channels * lanes, 0.0);
   std::fill_n(sums_squares, channels * lanes, 0.0);
-  for (size_t sample = 0; sample < block.samples; ++sample) {
-    const T* segment = block.x + sample * block.sample_stride;
-    for (size_t channel = 0; channel < channels; ++channel) {
-      AddSegment(d, segment, block.length, pivot[channel], sums + channel * lanes,
-                 sums_squares + channel * lanes);
-      segment += block.segment_stride;
+  const size_t row_length = (channels - 1) * block.segment_stride + block.length;
+  for (size_t first = 0, samples = 0; first < block.samples; first += samples) {
+    const size_t at = block.start + first * block.sample_stride;
+    samples = x.RowsAtATime(at, block.samples - first, block.sample_stride, row_length,
+                            first == 0 ? PivotSamples(block) : 1, 1);
+    const Tile<T> tile = x.Read(at, samples, block.sample_stride, row_length);
+    if (first == 0) {
+      for (size_t channel = 0; channel < channels; ++channel) {
+        pivot[channel] = SegmentPivot(tile.x + channel * block.segment_stride, tile.stride, block);
+      }
+    }
+    for (size_t sample = 0; sample < samples; ++sample) {
+      const T* segment = tile.x + sample * tile.stride;
+      for (size_t channel = 0; channel < channels; ++channel) {
+        AddSegment(d, segment, block.length, pivot[channel], sums + channel * lanes,
+                   sums_squares + channel * lanes);
+        segment += block.segment_stride;
+      }
     }
   }
   for (size_t channel = 0; channel < channels; ++channel) {
@@ -360,8 +383,8 @@ HWY_INLINE void SumSegmentBlock(const SegmentBlock<T>& block, size_t channels, d
 }
 
 template <typename T>
-void SegmentMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
-                    double* m2) {
+void SegmentMoments(const Values<T>& x, const BatchExtents& extents, ChannelRange range,
+                    double* mean, double* m2) {
   HWY_ALIGN double pivot[kTileValues / kLanesMax];
   HWY_ALIGN double sums[kTileValues];
   HWY_ALIGN double sums_squares[kTileValues];
@@ -381,9 +404,9 @@ void SegmentMoments(const T* x, const BatchExtents& extents, ChannelRange range,
         // Never leaves a rest shorter than a block, hence none shorter than a vector.
         const size_t left = spatial - from;
         const size_t length = left < 2 * kBlockValues ? left : kBlockValues;
-        const SegmentBlock<T> block = {x + sample * sample_stride + first * spatial + from, samples,
-                                       length, spatial, sample_stride};
-        SumSegmentBlock(block, channels, pivot, sums, sums_squares);
+        const SegmentBlock block = {sample * sample_stride + first * spatial + from, samples,
+                                    length, spatial, sample_stride};
+        SumSegmentBlock(x, block, channels, pivot, sums, sums_squares);
         MergeBlock<kLanesMax>(pivot, sums, sums_squares, samples * length, merged, channels, 0,
                               mean + first, m2 + first);
         merged += samples * length;
@@ -394,7 +417,7 @@ void SegmentMoments(const T* x, const BatchExtents& extents, ChannelRange range,
 }
 
 template <typename T>
-void MomentsOf(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
+void MomentsOf(const Values<T>& x, const BatchExtents& extents, ChannelRange range, double* mean,
                double* m2) {
   if (extents.spatial >= kLanesMax) {
     SegmentMoments(x, extents, range, mean, m2);

@@ -31,6 +31,12 @@ void ComputeMoments(const T* x, const BatchExtents& extents, double* mean, doubl
 template <typename T>
 void ComputeMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
                     double* m2) {
+  ComputeMoments(Values<T>(x), extents, range, mean, m2);
+}
+
+template <typename T>
+void ComputeMoments(const Values<T>& x, const BatchExtents& extents, ChannelRange range,
+                    double* mean, double* m2) {
   Chosen(ElementType<T>())(x, Merged(extents), range, mean, m2);
 }
 
@@ -42,6 +48,14 @@ template void ComputeMoments(const float*, const BatchExtents&, ChannelRange, do
 template void ComputeMoments(const double*, const BatchExtents&, ChannelRange, double*, double*);
 template void ComputeMoments(const Float16*, const BatchExtents&, ChannelRange, double*, double*);
 template void ComputeMoments(const Bfloat16*, const BatchExtents&, ChannelRange, double*, double*);
+template void ComputeMoments(const Values<float>&, const BatchExtents&, ChannelRange, double*,
+                             double*);
+template void ComputeMoments(const Values<double>&, const BatchExtents&, ChannelRange, double*,
+                             double*);
+template void ComputeMoments(const Values<Float16>&, const BatchExtents&, ChannelRange, double*,
+                             double*);
+template void ComputeMoments(const Values<Bfloat16>&, const BatchExtents&, ChannelRange, double*,
+                             double*);
 
 }  // namespace normd
 #endif  // HWY_ONCE

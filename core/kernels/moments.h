@@ -2,6 +2,7 @@
 #define NORMD_CORE_KERNELS_MOMENTS_H_
 
 #include "core/kernels/batch_extents.h"
+#include "core/kernels/values.h"
 #include "core/tensor/data_type.h"
 
 namespace normd {
@@ -15,7 +16,7 @@ namespace normd {
 // infinities of one sign give that infinity; either way m2 is NaN.
 // T: float, double, Float16, Bfloat16. Doubles above 1e150 may overflow: m2, or mean and m2, are
 // then not finite. Of doubles the bound on m2 holds while |mean| < 1e7 sqrt(m2 / count).
-// REQUIRES: x holds samples * channels * spatial elements, aligned to their size; mean and m2 hold
+// REQUIRES: x holds samples * channels * spatial elements, at any address; mean and m2 hold
 // `channels` doubles; count >= 1. Thread-safe. Uses up to 64 KB of stack.
 template <typename T>
 void ComputeMoments(const T* x, const BatchExtents& extents, double* mean, double* m2);
@@ -25,6 +26,11 @@ void ComputeMoments(const T* x, const BatchExtents& extents, double* mean, doubl
 template <typename T>
 void ComputeMoments(const T* x, const BatchExtents& extents, ChannelRange range, double* mean,
                     double* m2);
+
+// The same for values that may lie anywhere.
+template <typename T>
+void ComputeMoments(const Values<T>& x, const BatchExtents& extents, ChannelRange range,
+                    double* mean, double* m2);
 
 }  // namespace normd
 

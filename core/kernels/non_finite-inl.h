@@ -66,7 +66,7 @@ size_t FindFirst(const T* x, size_t n) {
     if (!hn::AllTrue(d, hn::And(low, high))) break;
   }
   for (; i < n; ++i) {
-    if (!Check::IsFinite(x[i])) return i;
+    if (!Check::IsFinite(ValueAt(x + i))) return i;
   }
   return n;
 }

@@ -9,7 +9,7 @@ namespace normd {
 
 // The index of the first of x[0, n) that is NaN or infinite; n when all are finite.
 // T: float, double, Float16, Bfloat16.
-// REQUIRES: x holds n elements, aligned to their size. Thread-safe.
+// REQUIRES: x holds n elements, at any address. Thread-safe.
 template <typename T>
 size_t FindNonFinite(const T* x, size_t n);
 

@@ -15,8 +15,8 @@ namespace normd {
 // rest of the mean into offset. Not finite values go through the arithmetic as they are.
 // Outputs of 16 MB and more bypass the cache unless y is x or is written in short pieces.
 // T: float, double, Float16, Bfloat16.
-// REQUIRES: x and y hold samples * channels * spatial elements, aligned to their size, and are the
-// same or do not overlap; center, scale and offset hold `channels` values and do not overlap y.
+// REQUIRES: x and y hold samples * channels * spatial elements, y aligned to their size, and are
+// the same or do not overlap; center, scale and offset hold `channels` values and do not overlap y.
 // Thread-safe. Uses up to 32 KB of stack.
 template <typename T>
 void Normalize(const T* x, const BatchExtents& extents, const ComputeType<T>* center,
@@ -43,8 +43,8 @@ struct RowCoefficients {
 // y = ((x - center[r]) * scale[r] + offset[r]) * weight[i] + bias[i] for the value of row r and
 // column i, in row-major order: layer norm and its like. Arithmetic, T and stores past the cache as
 // above.
-// REQUIRES: x and y hold rows * columns elements, aligned to their size, and are the same or do not
-// overlap; no coefficient overlaps y. Thread-safe.
+// REQUIRES: x and y hold rows * columns elements, y aligned to their size, and are the same or do
+// not overlap; no coefficient overlaps y. Thread-safe.
 template <typename T>
 void NormalizeRows(const T* x, size_t rows, size_t columns, const RowCoefficients<T>& coefficients,
                    T* y);

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "core/norm/normalization.h"
+#include "core/norm/runs.h"
+#include "core/norm/value_reader.h"
 #include "core/norm/walk.h"
 #include "core/norm/wide.h"
 
@@ -16,13 +18,15 @@ namespace {
 template <typename T>
 struct Backward {
   const Batch& batch;
-  const T* x;
-  const T* dy;
+  const PieceIndex& x;
+  const PieceIndex& dy;
   const Moments& moments;  // of every set
   const Affine& affine;
   Gradients* gradients;  // null: not wanted; else zeros to add to, both [C]
   T* dx;                 // null: not wanted
   ParallelRunner& runner;
+
+  bool are_runs() const { return x.run() != nullptr && dy.run() != nullptr; }
 };
 
 // One of each a channel or row, as in GradientCoefficients: center, of_dy, of_x, offset.
@@ -79,27 +83,40 @@ void AddUp(const std::vector<Gradients>& parts, Gradients* whole) {
   }
 }
 
+// Sums of dy and of dy (x - mean) over the channels of `range`, in the batch that begins at value
+// `origin`.
+template <typename T>
+void SumRange(const PieceIndex& x, const PieceIndex& dy, size_t origin, const BatchExtents& extents,
+              ChannelRange range, const double* mean, double* sum, double* dot) {
+  ValueReader<T> of_x(x, origin);
+  ValueReader<T> of_dy(dy, origin);
+  if (x.run() != nullptr && dy.run() != nullptr) {
+    ComputeGradientSums(of_x.values(), of_dy.values(), extents, range, mean, sum, dot);
+  } else {
+    ComputeGradientSums(Values<T>(&of_x), Values<T>(&of_dy), extents, range, mean, sum, dot);
+  }
+}
+
 // Sums of dy and of dy (x - mean) over all channels, spread over threads by channels, or by samples
 // and then added.
 template <typename T>
-void SumChannels(const T* x, const T* dy, const BatchExtents& extents, const double* mean,
-                 double* sum, double* dot, ParallelRunner& runner) {
+void SumChannels(const PieceIndex& x, const PieceIndex& dy, const BatchExtents& extents,
+                 const double* mean, double* sum, double* dot, ParallelRunner& runner) {
   const size_t channels = extents.channels;
   const size_t sample_values = channels * extents.spatial;
   const size_t pieces = PieceCount(extents.samples * sample_values, runner);
   if (!CutsBySamples(extents, pieces)) {
     ForPieces(channels, ChannelPieces(extents, pieces), runner,
               [&](size_t /*piece*/, size_t first, size_t end) {
-                ComputeGradientSums(x, dy, extents, {first, end - first}, mean, sum, dot);
+                SumRange<T>(x, dy, 0, extents, {first, end - first}, mean, sum, dot);
               });
     return;
   }
   std::vector<double> parts(2 * pieces * channels, 0.0);
   ForPieces(extents.samples, pieces, runner, [&](size_t piece, size_t first, size_t end) {
     double* part = parts.data() + 2 * piece * channels;
-    ComputeGradientSums(x + first * sample_values, dy + first * sample_values,
-                        {end - first, channels, extents.spatial}, {0, channels}, mean, part,
-                        part + channels);
+    SumRange<T>(x, dy, first * sample_values, {end - first, channels, extents.spatial},
+                {0, channels}, mean, part, part + channels);
   });
   std::fill_n(sum, channels, 0.0);
   std::fill_n(dot, channels, 0.0);
@@ -120,7 +137,6 @@ void WalkChannels(const Backward<T>& walk) {
   const double count = static_cast<double>(walk.batch.count());
   const double eps = EpsOf(walk.batch, walk.affine);
   Scratch<double, 3> sums(channels);  // and invstd
-  Coefficients<ComputeType<T>> by(walk.dx == nullptr ? 0 : channels);
   const auto finish_sums = [&](ChannelRange range) {
     for (size_t c = range.first; c < range.first + range.count; ++c) {
       const SetFactors set =
@@ -144,52 +160,63 @@ void WalkChannels(const Backward<T>& walk) {
   };
   const size_t pieces = PieceCount(walk.batch.num_elements(), walk.runner);
   const size_t pass = std::max<size_t>(1, ChannelsPerPass(extents) / 2);  // x and dy
-  if (pass >= channels || channels < pieces || ChannelsPerPass(extents) == channels) {
-    SumChannels(walk.x, walk.dy, extents, walk.moments.mean.data(), sums[0], sums[1], walk.runner);
+  if (!walk.are_runs() || pass >= channels || channels < pieces ||
+      ChannelsPerPass(extents) == channels) {
+    SumChannels<T>(walk.x, walk.dy, extents, walk.moments.mean.data(), sums[0], sums[1],
+                   walk.runner);
     const ChannelRange all = {0, channels};
     finish_sums(all);
     if (walk.dx == nullptr) return;
-    const size_t sample_values = channels * extents.spatial;
-    const size_t sample_pieces = std::min(pieces, extents.samples);
-    SetAndUseChannels(
-        by, all, [&](auto& to) { return set_coefficients(all, to); },
-        [&](auto& set, ChannelRange part) {
-          ForPieces(extents.samples, sample_pieces, walk.runner,
-                    [&](size_t /*piece*/, size_t first, size_t end) {
-                      const size_t at = first * sample_values;
-                      InputGradientBy(walk.x + at, walk.dy + at,
-                                      {end - first, channels, extents.spatial}, part, set,
-                                      walk.dx + at);
-                    });
+    SetAndUseRuns<T, 4>(
+        std::array{&walk.x, &walk.dy}, extents, walk.runner,
+        [&](auto& to) { return set_coefficients(all, to); },
+        [&](const Run& run, const auto& inputs, auto& by, ChannelRange of_run) {
+          InputGradientBy(inputs[0], inputs[1], run.extents, of_run, by, walk.dx + run.first,
+                          run.channel);
         });
     return;
   }
+  const T* const x = reinterpret_cast<const T*>(walk.x.run());
+  const T* const dy = reinterpret_cast<const T*>(walk.dy.run());
+  Coefficients<ComputeType<T>> by(walk.dx == nullptr ? 0 : channels);
   ForPieces(channels, pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
     for (; first < end; first += pass) {
       const ChannelRange range = {first, std::min(pass, end - first)};
-      ComputeGradientSums(walk.x, walk.dy, extents, range, walk.moments.mean.data(), sums[0],
-                          sums[1]);
+      ComputeGradientSums(x, dy, extents, range, walk.moments.mean.data(), sums[0], sums[1]);
       finish_sums(range);
       if (walk.dx == nullptr) continue;
       SetAndUseChannels(
           by, range, [&](auto& to) { return set_coefficients(range, to); },
           [&](auto& set, ChannelRange part) {
-            InputGradientBy(walk.x, walk.dy, extents, part, set, walk.dx);
+            InputGradientBy(x, dy, extents, part, set, walk.dx);
           });
     }
   });
 }
 
+// Of the two tensors.
+template <typename T>
+struct Readers {
+  ValueReader<T> x;
+  ValueReader<T> dy;
+
+  explicit Readers(const Backward<T>& walk) : x(walk.x), dy(walk.dy) {}
+};
+
 // kInstanceNorm and kGroupNorm: some whole sets, whose channels are neighbours in memory (channels
 // first), or the channels of one sample (channels last).
 template <typename T>
-void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Gradients* gradients,
-              Scratch<double, 4>& of_channels, Coefficients<ComputeType<T>>& by) {
+void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Readers<T>& readers,
+              Gradients* gradients, Scratch<double, 4>& of_channels,
+              Coefficients<ComputeType<T>>& by) {
   const Batch& batch = walk.batch;
   const size_t set_channels = batch.channels() / batch.sets_per_sample();
   const size_t channels = sets * set_channels;
   const size_t at = first * set_channels * batch.spatial();
-  const ChannelBlock of_sets = BlockOf(batch, first * set_channels, channels);
+  const T* const x = readers.x.Read(at, channels * batch.spatial());
+  const T* const dy = readers.dy.Read(at, channels * batch.spatial());
+  const ChannelBlock of_sets =
+      BlockOf(batch, first * set_channels, channels, BlocksAreRanges(batch, walk.are_runs()));
   const double count = static_cast<double>(batch.count());
   const double eps = EpsOf(batch, walk.affine);
   double* const mean = of_channels[0];
@@ -199,8 +226,7 @@ void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Gradients* gra
   for (size_t set = 0; set < sets; ++set) {
     std::fill_n(mean + set * set_channels, set_channels, walk.moments.mean[first + set]);
   }
-  ComputeGradientSums(walk.x + at, walk.dy + at, SampleExtents(batch, channels), {0, channels},
-                      mean, sum, dot);
+  ComputeGradientSums(x, dy, SampleExtents(batch, channels), {0, channels}, mean, sum, dot);
   const auto channel_of = [&](size_t set) {
     return (first + set) % batch.sets_per_sample() * set_channels;
   };
@@ -239,8 +265,8 @@ void WalkSets(const Backward<T>& walk, size_t first, size_t sets, Gradients* gra
     return held;
   };
   SetAndUseChannels(by, of_sets.range, set_coefficients, [&](auto& set, ChannelRange part) {
-    InputGradientBy(walk.x + of_sets.origin, walk.dy + of_sets.origin, of_sets.extents, part, set,
-                    walk.dx + of_sets.origin);
+    InputGradientBy(x - of_sets.before, dy - of_sets.before, of_sets.extents, part, set,
+                    walk.dx + at - of_sets.before);
   });
 }
 
@@ -262,10 +288,13 @@ void WalkBlocks(const Backward<T>& walk) {
     end *= unit;
     const size_t channels = std::min(block, end - first) * set_channels;
     Scratch<double, 4> of_channels(channels);
-    Coefficients<ComputeType<T>> by(walk.dx == nullptr ? 0 : BlockCoefficients(batch, channels));
+    const bool are_ranges = BlocksAreRanges(batch, walk.are_runs());
+    Coefficients<ComputeType<T>> by(
+        walk.dx == nullptr ? 0 : BlockCoefficients(batch, channels, are_ranges));
+    Readers<T> readers(walk);
     for (; first < end; first += block) {
-      WalkSets(walk, first, std::min(block, end - first), parts.empty() ? nullptr : &parts[piece],
-               of_channels, by);
+      WalkSets(walk, first, std::min(block, end - first), readers,
+               parts.empty() ? nullptr : &parts[piece], of_channels, by);
     }
   });
   AddUp(parts, walk.gradients);
@@ -285,21 +314,24 @@ void WalkRows(const Backward<T>& walk) {
   ForPieces(batch.samples(), pieces, walk.runner, [&](size_t piece, size_t first, size_t end) {
     Scratch<double, 4> of_rows(std::min(block, end - first));
     Coefficients<ComputeType<T>> by(walk.dx == nullptr ? 0 : std::min(block, end - first));
+    Readers<T> readers(walk);
     double* const grad_weight = parts.empty() ? nullptr : parts[piece].weight.data();
     double* const grad_bias =
         parts.empty() || parts[piece].bias.empty() ? nullptr : parts[piece].bias.data();
     for (; first < end; first += block) {
       const size_t rows = std::min(block, end - first);
       const size_t at = first * columns;
+      const T* const x = readers.x.Read(at, rows * columns);
+      const T* const dy = readers.dy.Read(at, rows * columns);
       for (size_t row = 0; row < rows; ++row) {
         const SetFactors set =
-            FactorsOfRow(batch.kind(), walk.x + at + row * columns, walk.moments.mean[first + row],
+            FactorsOfRow(batch.kind(), x + row * columns, walk.moments.mean[first + row],
                          walk.moments.m2[first + row], columns, eps);
         of_rows[0][row] = set.mean;
         of_rows[1][row] = set.invstd;
       }
-      RowGradientSums(walk.x + at, walk.dy + at, rows, columns, of_rows[0], of_rows[1], weight,
-                      of_rows[2], of_rows[3], grad_weight, grad_bias);
+      RowGradientSums(x, dy, rows, columns, of_rows[0], of_rows[1], weight, of_rows[2], of_rows[3],
+                      grad_weight, grad_bias);
       if (walk.dx == nullptr) continue;
       const auto set_coefficients = [&](auto& to) {
         bool held = weight.held();
@@ -312,7 +344,7 @@ void WalkRows(const Backward<T>& walk) {
         return held;
       };
       SetAndUse(by, {0, rows}, set_coefficients, [&](auto& set) {
-        RowInputGradientBy(walk.x + at, walk.dy + at, rows, columns, set, weight, walk.dx + at);
+        RowInputGradientBy(x, dy, rows, columns, set, weight, walk.dx + at);
       });
     }
   });
@@ -341,47 +373,44 @@ Gradients ZeroGradients(const Affine& affine) {
 
 }  // namespace
 
-Gradients BackwardByItself(const Batch& batch, const char* grad_output, const Moments& moments,
-                           const Affine& affine, bool wants_parameters, char* grad_input,
-                           ParallelRunner* runner) {
+Gradients BackwardByItself(const Batch& batch, const TensorBytes& grad_output,
+                           const Moments& moments, const Affine& affine, bool wants_parameters,
+                           char* grad_input, ParallelRunner* runner) {
   Gradients gradients;
   const bool has_parameters = wants_parameters && !affine.weight.empty();
   if (has_parameters) gradients = ZeroGradients(affine);
   if (batch.num_elements() == 0) return gradients;
+  const PieceIndex x(batch.bytes());
+  const PieceIndex dy(grad_output);
   VisitDataType(batch.dtype(), [&](auto element) {
     using T = typename decltype(element)::type;
-    Walk(Backward<T>{batch, reinterpret_cast<const T*>(batch.data()),
-                     reinterpret_cast<const T*>(grad_output), moments, affine,
-                     has_parameters ? &gradients : nullptr, reinterpret_cast<T*>(grad_input),
-                     *runner});
+    Walk(Backward<T>{batch, x, dy, moments, affine, has_parameters ? &gradients : nullptr,
+                     reinterpret_cast<T*>(grad_input), *runner});
   });
   return gradients;
 }
 
-Gradients BackwardByRunning(const Batch& batch, const char* grad_output, const Running& running,
-                            const Affine& affine, bool wants_parameters, char* grad_input,
-                            ParallelRunner* runner) {
+Gradients BackwardByRunning(const Batch& batch, const TensorBytes& grad_output,
+                            const Running& running, const Affine& affine, bool wants_parameters,
+                            char* grad_input, ParallelRunner* runner) {
   Gradients gradients;
   const bool has_parameters = wants_parameters && !affine.weight.empty();
   if (has_parameters) gradients = ZeroGradients(affine);
   if (batch.num_elements() == 0) return gradients;
   const BatchExtents extents = ChannelExtents(batch);
   const size_t channels = extents.channels;
-  const size_t sample_values = channels * extents.spatial;
   const double eps = EpsOf(batch, affine);
+  const PieceIndex x(batch.bytes());
+  const PieceIndex dy(grad_output);
   VisitDataType(batch.dtype(), [&](auto element) {
     using T = typename decltype(element)::type;
-    const T* const dy = reinterpret_cast<const T*>(grad_output);
     if (has_parameters) {
-      SumChannels(reinterpret_cast<const T*>(batch.data()), dy, extents, running.mean.data(),
-                  gradients.bias.data(), gradients.weight.data(), *runner);
+      SumChannels<T>(x, dy, extents, running.mean.data(), gradients.bias.data(),
+                     gradients.weight.data(), *runner);
     }
     const auto invstd_of = [&](size_t c) { return 1.0 / std::sqrt(running.var[c] + eps); };
     for (size_t c = 0; c < channels && has_parameters; ++c) gradients.weight[c] *= invstd_of(c);
     if (grad_input == nullptr) return;
-    T* const dx = reinterpret_cast<T*>(grad_input);
-    const size_t pieces = std::min(PieceCount(batch.num_elements(), *runner), extents.samples);
-    Scratch<ComputeType<T>, 3> by(channels);
     // Scales alone: center and offset stay 0.
     const auto set_coefficients = [&]<typename C>(Scratch<C, 3>& to) {
       bool held = true;
@@ -392,12 +421,7 @@ Gradients BackwardByRunning(const Batch& batch, const char* grad_output, const R
       }
       return held;
     };
-    SetAndUseChannels(by, {0, channels}, set_coefficients, [&](auto& set, ChannelRange part) {
-      ForPieces(extents.samples, pieces, *runner, [&](size_t /*piece*/, size_t first, size_t end) {
-        NormalizeBy(dy + first * sample_values, {end - first, channels, extents.spatial}, part, set,
-                    dx + first * sample_values);
-      });
-    });
+    NormalizeRuns(dy, extents, set_coefficients, reinterpret_cast<T*>(grad_input), *runner);
   });
   return gradients;
 }

@@ -36,7 +36,7 @@ absl::StatusOr<Batch> Batch::Create(const TensorView& tensor, const NormConfig& 
   Batch batch;
   batch.kind_ = config.kind;
   batch.dtype_ = tensor.dtype();
-  batch.data_ = tensor.data().data();
+  batch.bytes_ = tensor.bytes();
   const bool has_rows = config.kind == NormKind::kLayerNorm || config.kind == NormKind::kRmsNorm;
   NORMD_RETURN_IF_ERROR(has_rows ? batch.ReadRows(tensor, config)
                                  : batch.ReadChannels(tensor, config));
@@ -45,7 +45,7 @@ absl::StatusOr<Batch> Batch::Create(const TensorView& tensor, const NormConfig& 
 
 Batch Batch::Samples(size_t first, size_t count) const {
   Batch part = *this;
-  part.data_ += static_cast<int64_t>(first * channels_ * spatial_) * ElementBytes(dtype_);
+  part.first_value_ += first * channels_ * spatial_;
   part.samples_ = count;
   part.sets_ = count * sets_per_sample_;
   return part;

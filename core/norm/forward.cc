@@ -10,6 +10,8 @@
 #include "core/kernels/moments.h"
 #include "core/kernels/non_finite.h"
 #include "core/norm/normalization.h"
+#include "core/norm/runs.h"
+#include "core/norm/value_reader.h"
 #include "core/norm/walk.h"
 #include "core/norm/wide.h"
 #include "core/tensor/half.h"
@@ -21,7 +23,7 @@ namespace {
 template <typename T>
 struct Forward {
   const Batch& batch;
-  const T* x;
+  const PieceIndex& x;     // of the whole tensor
   const Moments& moments;  // of every set
   Moments* computed;       // the same, to be computed; null: they are given
   const Affine& affine;    // when y is not null
@@ -31,17 +33,18 @@ struct Forward {
 
 // Moments of all channels, spread over threads by channels, or by samples and then merged.
 template <typename T>
-void ComputeChannelMoments(const T* x, const BatchExtents& extents, Moments& moments,
+void ComputeChannelMoments(const PieceIndex& x, const BatchExtents& extents, Moments& moments,
                            ParallelRunner& runner) {
   const size_t channels = extents.channels;
   const size_t sample_values = channels * extents.spatial;
   const size_t pieces = PieceCount(extents.samples * sample_values, runner);
   if (!CutsBySamples(extents, pieces)) {
-    ForPieces(
-        channels, ChannelPieces(extents, pieces), runner,
-        [&](size_t /*piece*/, size_t first, size_t end) {
-          ComputeMoments(x, extents, {first, end - first}, moments.mean.data(), moments.m2.data());
-        });
+    ForPieces(channels, ChannelPieces(extents, pieces), runner,
+              [&](size_t /*piece*/, size_t first, size_t end) {
+                ValueReader<T> reader(x);
+                ComputeMoments(reader.values(), extents, {first, end - first}, moments.mean.data(),
+                               moments.m2.data());
+              });
     return;
   }
   std::vector<Moments> parts(pieces);
@@ -49,31 +52,13 @@ void ComputeChannelMoments(const T* x, const BatchExtents& extents, Moments& mom
     parts[piece] = {.count = static_cast<int64_t>((end - first) * extents.spatial),
                     .mean = std::vector<double>(channels),
                     .m2 = std::vector<double>(channels)};
-    ComputeMoments(x + first * sample_values, {end - first, channels, extents.spatial},
+    ValueReader<T> reader(x, first * sample_values);
+    ComputeMoments(reader.values(), {end - first, channels, extents.spatial}, {0, channels},
                    parts[piece].mean.data(), parts[piece].m2.data());
   });
   Moments merged;
   for (const Moments& part : parts) Merge(part, merged);
   moments = std::move(merged);
-}
-
-// Normalizes the channels of `range`, spread over threads by samples or else by channels.
-template <typename T, typename C>
-void NormalizeChannels(const T* x, const BatchExtents& extents, ChannelRange range,
-                       Coefficients<C>& by, T* y, ParallelRunner& runner) {
-  const size_t sample_values = extents.channels * extents.spatial;
-  const size_t pieces = PieceCount(extents.samples * range.count * extents.spatial, runner);
-  if (extents.samples >= pieces) {
-    ForPieces(extents.samples, pieces, runner, [&](size_t /*piece*/, size_t first, size_t end) {
-      NormalizeBy(x + first * sample_values, {end - first, extents.channels, extents.spatial},
-                  range, by, y + first * sample_values);
-    });
-  } else {
-    ForPieces(range.count, std::min(pieces, range.count), runner,
-              [&](size_t /*piece*/, size_t first, size_t end) {
-                NormalizeBy(x, extents, {range.first + first, end - first}, by, y);
-              });
-  }
 }
 
 // The coefficients of the channels of `range`, which are sets of `count` values. Whether C holds
@@ -108,33 +93,32 @@ void WalkChannels(const Forward<T>& walk) {
   const BatchExtents extents = ChannelExtents(walk.batch);
   const double count = static_cast<double>(walk.batch.count());
   const double eps = EpsOf(walk.batch, walk.affine);
-  Coefficients<ComputeType<T>> by(walk.y == nullptr ? 0 : extents.channels);
   const auto set_coefficients = [&](ChannelRange range, auto& to) {
     return SetCoefficientsOfSets(walk.moments, count, eps, walk.affine, range, to);
   };
   const size_t pieces = PieceCount(walk.batch.num_elements(), walk.runner);
-  const bool fuses = walk.computed != nullptr && walk.y != nullptr && extents.channels >= pieces &&
-                     ChannelsPerPass(extents) < extents.channels;
+  const bool fuses = walk.x.run() != nullptr && walk.computed != nullptr && walk.y != nullptr &&
+                     extents.channels >= pieces && ChannelsPerPass(extents) < extents.channels;
   if (!fuses) {
-    if (walk.computed != nullptr)
-      ComputeChannelMoments(walk.x, extents, *walk.computed, walk.runner);
+    if (walk.computed != nullptr) {
+      ComputeChannelMoments<T>(walk.x, extents, *walk.computed, walk.runner);
+    }
     if (walk.y == nullptr) return;
     const ChannelRange all = {0, extents.channels};
-    SetAndUseChannels(
-        by, all, [&](auto& to) { return set_coefficients(all, to); },
-        [&](auto& set, ChannelRange part) {
-          NormalizeChannels(walk.x, extents, part, set, walk.y, walk.runner);
-        });
+    const auto set_all = [&](auto& to) { return set_coefficients(all, to); };
+    NormalizeRuns(walk.x, extents, set_all, walk.y, walk.runner);
     return;
   }
+  const T* const x = reinterpret_cast<const T*>(walk.x.run());
+  Coefficients<ComputeType<T>> by(extents.channels);
   const size_t pass = ChannelsPerPass(extents);
   ForPieces(extents.channels, pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
     for (; first < end; first += pass) {
       const ChannelRange range = {first, std::min(pass, end - first)};
-      ComputeMoments(walk.x, extents, range, walk.computed->mean.data(), walk.computed->m2.data());
+      ComputeMoments(x, extents, range, walk.computed->mean.data(), walk.computed->m2.data());
       SetAndUseChannels(
           by, range, [&](auto& to) { return set_coefficients(range, to); },
-          [&](auto& set, ChannelRange part) { NormalizeBy(walk.x, extents, part, set, walk.y); });
+          [&](auto& set, ChannelRange part) { NormalizeBy(x, extents, part, set, walk.y); });
     }
   });
 }
@@ -148,19 +132,23 @@ void WalkRuns(const Forward<T>& walk) {
   const double count = static_cast<double>(batch.count());
   const double eps = EpsOf(batch, walk.affine);
   const size_t block = std::max<size_t>(1, kCachedValues / set_values);
+  const bool are_ranges = BlocksAreRanges(batch, walk.x.run() != nullptr);
   const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.sets());
   ForPieces(batch.sets(), pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
     const size_t channels = std::min(block, end - first) * set_channels;
-    Coefficients<ComputeType<T>> by(walk.y == nullptr ? 0 : BlockCoefficients(batch, channels));
+    ValueReader<T> reader(walk.x, batch.first_value());
+    Coefficients<ComputeType<T>> by(
+        walk.y == nullptr ? 0 : BlockCoefficients(batch, channels, are_ranges));
     for (; first < end; first += block) {
       const size_t sets = std::min(block, end - first);
-      const T* x = walk.x + first * set_values;
+      const T* const x = reader.Read(first * set_values, sets * set_values);
       if (walk.computed != nullptr) {
         ComputeMoments(x, {1, sets, set_values}, walk.computed->mean.data() + first,
                        walk.computed->m2.data() + first);
       }
       if (walk.y == nullptr) continue;
-      const ChannelBlock of_sets = BlockOf(batch, first * set_channels, sets * set_channels);
+      const ChannelBlock of_sets =
+          BlockOf(batch, first * set_channels, sets * set_channels, are_ranges);
       const auto set_coefficients = [&](auto& to) {
         bool held = true;
         for (size_t set = 0; set < sets; ++set) {
@@ -177,7 +165,8 @@ void WalkRuns(const Forward<T>& walk) {
         return held;
       };
       SetAndUseChannels(by, of_sets.range, set_coefficients, [&](auto& set, ChannelRange part) {
-        NormalizeBy(walk.x + of_sets.origin, of_sets.extents, part, set, walk.y + of_sets.origin);
+        NormalizeBy(x - of_sets.before, of_sets.extents, part, set,
+                    walk.y + first * set_values - of_sets.before);
       });
     }
   });
@@ -211,10 +200,11 @@ void WalkSamples(const Forward<T>& walk) {
   const double eps = EpsOf(batch, walk.affine);
   const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.samples());
   ForPieces(batch.samples(), pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
+    ValueReader<T> reader(walk.x, batch.first_value());
     Scratch<double, 2> of_channels(walk.computed != nullptr ? channels : 0);
     Coefficients<ComputeType<T>> by(walk.y == nullptr ? 0 : channels);
     for (size_t sample = first; sample < end; ++sample) {
-      const T* x = walk.x + sample * sample_values;
+      const T* const x = reader.Read(sample * sample_values, sample_values);
       if (walk.computed != nullptr) {
         ComputeMoments(x, extents, of_channels[0], of_channels[1]);
         for (size_t set = 0; set < sets; ++set) {
@@ -256,10 +246,11 @@ void WalkRows(const Forward<T>& walk) {
   const size_t block = std::max<size_t>(1, kCachedValues / columns);
   const size_t pieces = std::min(PieceCount(batch.num_elements(), walk.runner), batch.samples());
   ForPieces(batch.samples(), pieces, walk.runner, [&](size_t /*piece*/, size_t first, size_t end) {
+    ValueReader<T> reader(walk.x, batch.first_value());
     Coefficients<ComputeType<T>> by(has_output ? std::min(block, end - first) : 0);
     for (; first < end; first += block) {
       const size_t rows = std::min(block, end - first);
-      const T* x = walk.x + first * columns;
+      const T* const x = reader.Read(first * columns, rows * columns);
       if (walk.computed != nullptr) {
         ComputeMoments(x, {1, rows, columns}, walk.computed->mean.data() + first,
                        walk.computed->m2.data() + first);
@@ -296,52 +287,62 @@ void Walk(const Forward<T>& walk) {
   }
 }
 
-// Walks `batch`. `computed` is `moments`, or null when they are given; `affine` and `output` are
-// null when no output is wanted.
-void WalkAny(const Batch& batch, const Moments& moments, Moments* computed, const Affine* affine,
-             char* output, ParallelRunner* runner) {
+// Walks `batch`, a part of the tensor `x`. `computed` is `moments`, or null when they are given;
+// `affine` and `output` are null when no output is wanted.
+void WalkAny(const Batch& batch, const PieceIndex& x, const Moments& moments, Moments* computed,
+             const Affine* affine, char* output, ParallelRunner* runner) {
   if (batch.num_elements() == 0) return;
   static constexpr Affine kNone;
   VisitDataType(batch.dtype(), [&](auto element) {
     using T = typename decltype(element)::type;
-    Walk(Forward<T>{batch, reinterpret_cast<const T*>(batch.data()), moments, computed,
-                    affine == nullptr ? kNone : *affine, reinterpret_cast<T*>(output), *runner});
+    Walk(Forward<T>{batch, x, moments, computed, affine == nullptr ? kNone : *affine,
+                    reinterpret_cast<T*>(output), *runner});
   });
 }
 
-std::string ValueText(const Batch& batch, size_t index) {
-  return VisitDataType(batch.dtype(), [&](auto element) {
-    using T = typename decltype(element)::type;
-    const T value = reinterpret_cast<const T*>(batch.data())[index];
-    if constexpr (std::is_floating_point_v<T>) {
-      return absl::StrCat(value);
-    } else {
-      return absl::StrCat(ToFloat(value));
+template <typename T>
+std::string ValueText(T value) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return absl::StrCat(value);
+  } else {
+    return absl::StrCat(ToFloat(value));
+  }
+}
+
+// Names the first of the `values` values of x that is not finite.
+template <typename T>
+absl::Status NonFiniteError(const PieceIndex& x, size_t values) {
+  ValueReader<T> reader(x);
+  for (size_t first = 0; first < values;) {
+    const size_t count = std::min(values - first, std::max<size_t>(1, reader.InPlace(first)));
+    const T* const run = reader.Read(first, count);
+    const size_t found = FindNonFinite(run, count);
+    if (found < count) {
+      const std::string index = absl::StrCat(first + found);
+      return MakeError(Reason::kNonFiniteValue,
+                       absl::StrCat("input is ", ValueText(ValueAt(run + found)), " at index ",
+                                    index, " (row-major), expected finite values"),
+                       {{"field", "input"}, {"index", index}});
     }
-  });
+    first += count;
+  }
+  return MakeError(Reason::kNonFiniteValue,
+                   "input has values so large that their variance is not finite in float64, "
+                   "expected a finite one",
+                   {{"field", "input"}});
 }
 
-// OK when every moment is finite; else names the first value of `batch` that is not.
-absl::Status CheckFinite(const Batch& batch, const Moments& moments) {
+// OK when every moment of some part of `batch`, the tensor `x`, is finite; else names the first
+// value that is not.
+absl::Status CheckFinite(const Batch& batch, const PieceIndex& x, const Moments& moments) {
   const size_t sets = moments.mean.size();
   if (FindNonFinite(moments.mean.data(), sets) == sets &&
       FindNonFinite(moments.m2.data(), sets) == sets) {
     return absl::OkStatus();
   }
-  const size_t index = VisitDataType(batch.dtype(), [&](auto element) {
-    using T = typename decltype(element)::type;
-    return FindNonFinite(reinterpret_cast<const T*>(batch.data()), batch.num_elements());
+  return VisitDataType(batch.dtype(), [&](auto element) {
+    return NonFiniteError<typename decltype(element)::type>(x, batch.num_elements());
   });
-  if (index == batch.num_elements()) {
-    return MakeError(Reason::kNonFiniteValue,
-                     "input has values so large that their variance is not finite in float64, "
-                     "expected a finite one",
-                     {{"field", "input"}});
-  }
-  return MakeError(Reason::kNonFiniteValue,
-                   absl::StrCat("input is ", ValueText(batch, index), " at index ", index,
-                                " (row-major), expected finite values"),
-                   {{"field", "input"}, {"index", absl::StrCat(index)}});
 }
 
 Moments NoMoments(const Batch& batch) {
@@ -353,10 +354,11 @@ Moments NoMoments(const Batch& batch) {
 absl::StatusOr<Moments> ComputeAndCheck(const Batch& batch, NonFinitePolicy non_finite,
                                         const Affine* affine, char* output,
                                         ParallelRunner* runner) {
+  const PieceIndex x(batch.bytes());
   Moments moments = NoMoments(batch);
-  WalkAny(batch, moments, &moments, affine, output, runner);
+  WalkAny(batch, x, moments, &moments, affine, output, runner);
   if (non_finite == NonFinitePolicy::kRefuse) {
-    if (absl::Status status = CheckFinite(batch, moments); !status.ok()) return status;
+    if (absl::Status status = CheckFinite(batch, x, moments); !status.ok()) return status;
   }
   return moments;
 }
@@ -370,7 +372,8 @@ absl::StatusOr<Moments> ComputeBatchMoments(const Batch& batch, NonFinitePolicy 
 
 void NormalizeByItself(const Batch& batch, const Moments& moments, const Affine& affine,
                        char* output, ParallelRunner* runner) {
-  WalkAny(batch, moments, nullptr, &affine, output, runner);
+  const PieceIndex x(batch.bytes());
+  WalkAny(batch, x, moments, nullptr, &affine, output, runner);
 }
 
 absl::StatusOr<Moments> NormalizeAndComputeMoments(const Batch& batch, NonFinitePolicy non_finite,
@@ -382,17 +385,18 @@ absl::StatusOr<Moments> NormalizeAndComputeMoments(const Batch& batch, NonFinite
 absl::Status NormalizeBySamples(const Batch& batch, NonFinitePolicy non_finite,
                                 const Affine& affine, char* output, ParallelRunner* runner) {
   if (batch.num_elements() == 0) return absl::OkStatus();
+  const PieceIndex x(batch.bytes());
   const size_t sample_values = batch.channels() * batch.spatial();
   const auto sample_bytes = static_cast<int64_t>(sample_values) * ElementBytes(batch.dtype());
   const size_t step = std::max<size_t>(1, kPartSets / batch.sets_per_sample());
   for (size_t first = 0; first < batch.samples(); first += step) {
     const Batch part = batch.Samples(first, std::min(step, batch.samples() - first));
     Moments moments = NoMoments(part);
-    WalkAny(part, moments, &moments, output == nullptr ? nullptr : &affine,
+    WalkAny(part, x, moments, &moments, output == nullptr ? nullptr : &affine,
             output == nullptr ? nullptr : output + static_cast<int64_t>(first) * sample_bytes,
             runner);
     if (non_finite == NonFinitePolicy::kPropagate) continue;
-    if (absl::Status status = CheckFinite(batch, moments); !status.ok()) return status;
+    if (absl::Status status = CheckFinite(batch, x, moments); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

@@ -7,11 +7,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/base/parallel.h"
 #include "core/norm/moments.h"
 #include "core/norm/norm_config.h"
+#include "core/tensor/tensor_bytes.h"
 #include "core/tensor/tensor_view.h"
 
 // Forward and backward of the whole norm family over tensors of any dtype. Statistics are float64;
@@ -20,18 +20,22 @@
 namespace normd {
 
 // A tensor that a norm of some config takes, and how its values form sets (see normd.v1.Moments). A
-// value that borrows the tensor's bytes.
+// value that borrows the tensor's bytes, which may be cut and aligned in any way; the results have
+// the same bits. Of what is cut, some at a time goes through a block of memory that is used again:
+// up to 256 KB, and of kinds whose sets lie within samples 16 Ki values or, where that is more, a
+// set or, with the channel last, a sample.
 class Batch {
  public:
   // Errors: RANK_UNSUPPORTED (kBatchNorm and kGroupNorm take rank 2 to 5, kInstanceNorm 3 to 5),
   // CHANNEL_COUNT_MISMATCH; kLayerNorm and kRmsNorm: NORMALIZED_SHAPE_MISMATCH, RANK_UNSUPPORTED
   // (rank 128 at most).
-  // REQUIRES: the tensor's bytes are aligned to its dtype.
   static absl::StatusOr<Batch> Create(const TensorView& tensor, const NormConfig& config);
 
   NormKind kind() const { return kind_; }
   DataType dtype() const { return dtype_; }
-  const char* data() const { return data_; }
+  // Those of the whole tensor; the batch begins at its value first_value().
+  const TensorBytes& bytes() const { return bytes_; }
+  size_t first_value() const { return first_value_; }
   size_t num_elements() const { return samples_ * channels_ * spatial_; }
 
   // The samples [first, first + count) alone. REQUIRES: kind is not kBatchNorm.
@@ -60,7 +64,8 @@ class Batch {
 
   NormKind kind_ = NormKind::kBatchNorm;
   DataType dtype_ = DataType::kFloat32;
-  const char* data_ = nullptr;
+  TensorBytes bytes_;
+  size_t first_value_ = 0;
   size_t samples_ = 0;
   size_t channels_ = 0;
   size_t spatial_ = 1;
@@ -94,16 +99,9 @@ absl::StatusOr<Moments> ComputeBatchMoments(const Batch& batch, NonFinitePolicy 
 // output = (x - running_mean) / sqrt(running_var + eps) * weight + bias. A channel with var 0 under
 // eps 0 gives NaN, as PyTorch's eval mode does.
 // REQUIRES: kind is kBatchNorm or kInstanceNorm; output is as long as the batch's bytes, aligned to
-// its dtype, and is those bytes or does not overlap them.
+// its dtype, and does not overlap them, or is those bytes, in one run.
 void NormalizeByRunning(const Batch& batch, const Running& running, const Affine& affine,
                         char* output, ParallelRunner* runner);
-
-// The same for a batch whose bytes are not at data() but in `pieces`, one after the other, cut and
-// aligned in any way: they are read where they lie, or through a block of memory that stays in the
-// cache. REQUIRES: pieces hold as many bytes as the batch; output overlaps none of them.
-void NormalizeByRunning(const Batch& batch, absl::Span<const absl::string_view> pieces,
-                        const Running& running, const Affine& affine, char* output,
-                        ParallelRunner* runner);
 
 // Normalizes every set by its own moments and biased variance (training mode of kBatchNorm and
 // kInstanceNorm, the only mode of the others). Under eps 0 a set with variance 0 gives `bias` for
@@ -135,17 +133,17 @@ struct Gradients {
 // d invstd, dx = (dy - s/n - (x - mean) invstd^2 d/n) invstd w (Ioffe, Szegedy: Batch
 // Normalization, section 3; torch/csrc/autograd/FunctionsManual.cpp, batchnorm_double_backward's
 // first order). grad_input null: not wanted. `wants_parameters`: fill the result. REQUIRES:
-// `moments` are of `batch`; grad_output and grad_input are as long as the batch's bytes, aligned to
-// its dtype; grad_input overlaps neither.
-Gradients BackwardByItself(const Batch& batch, const char* grad_output, const Moments& moments,
-                           const Affine& affine, bool wants_parameters, char* grad_input,
-                           ParallelRunner* runner);
+// `moments` are of `batch`; grad_output and grad_input are as long as the batch's bytes, and
+// grad_output may be cut as they may; grad_input is aligned to the dtype and overlaps neither.
+Gradients BackwardByItself(const Batch& batch, const TensorBytes& grad_output,
+                           const Moments& moments, const Affine& affine, bool wants_parameters,
+                           char* grad_input, ParallelRunner* runner);
 
 // The gradients of NormalizeByRunning: dx = dy invstd w. REQUIRES: as NormalizeByRunning and
 // BackwardByItself.
-Gradients BackwardByRunning(const Batch& batch, const char* grad_output, const Running& running,
-                            const Affine& affine, bool wants_parameters, char* grad_input,
-                            ParallelRunner* runner);
+Gradients BackwardByRunning(const Batch& batch, const TensorBytes& grad_output,
+                            const Running& running, const Affine& affine, bool wants_parameters,
+                            char* grad_input, ParallelRunner* runner);
 
 }  // namespace normd
 

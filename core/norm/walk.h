@@ -82,29 +82,33 @@ inline BatchExtents SampleExtents(const Batch& batch, size_t count) {
 }
 
 // Some neighbouring channels of one or more samples, as SampleExtents has them, for the kernels:
-// `range` of the extents that begin at value `origin`. Coefficients are indexed as the range is.
+// `range` of the extents that begin `before` values before the block. Coefficients are indexed as
+// the range is.
 struct ChannelBlock {
-  size_t origin = 0;
+  size_t before = 0;
   BatchExtents extents;
   ChannelRange range;
 };
 
 // Whether blocks are ranges of all channels, so that the kernels see how large the output is.
-inline bool BlocksAreRanges(const Batch& batch) {
-  return !batch.channels_last() && batch.spatial() >= kRangeSpatialMin;
+// `are_runs`: the tensors are runs of memory.
+inline bool BlocksAreRanges(const Batch& batch, bool are_runs) {
+  return are_runs && !batch.channels_last() && batch.spatial() >= kRangeSpatialMin;
 }
 
-// The block of `count` channels from `first` on, counted over all samples.
-inline ChannelBlock BlockOf(const Batch& batch, size_t first, size_t count) {
-  if (BlocksAreRanges(batch)) {
-    return {0, SampleExtents(batch, batch.samples() * batch.channels()), {first, count}};
+// The block of `count` channels from `first` on, counted over all samples; `are_ranges` as above.
+inline ChannelBlock BlockOf(const Batch& batch, size_t first, size_t count, bool are_ranges) {
+  if (are_ranges) {
+    return {first * batch.spatial(),
+            SampleExtents(batch, batch.samples() * batch.channels()),
+            {first, count}};
   }
-  return {first * batch.spatial(), SampleExtents(batch, count), {0, count}};
+  return {0, SampleExtents(batch, count), {0, count}};
 }
 
 // How many coefficients blocks of up to `count` channels need.
-inline size_t BlockCoefficients(const Batch& batch, size_t count) {
-  return BlocksAreRanges(batch) ? batch.samples() * batch.channels() : count;
+inline size_t BlockCoefficients(const Batch& batch, size_t count, bool are_ranges) {
+  return are_ranges ? batch.samples() * batch.channels() : count;
 }
 
 // One value in float64, which holds every value of every type.
@@ -162,9 +166,14 @@ template <typename T>
 SetFactors FactorsOfRow(NormKind kind, const T* row, double mean, double m2, size_t columns,
                         double eps) {
   if (kind == NormKind::kRmsNorm && std::isnan(mean)) {
-    const auto is_nan = [](T value) { return std::isnan(ToDouble(value)); };
-    const auto is_infinite = [](T value) { return std::isinf(ToDouble(value)); };
-    if (std::none_of(row, row + columns, is_nan) && std::any_of(row, row + columns, is_infinite)) {
+    bool has_nan = false;
+    bool has_infinity = false;
+    for (size_t i = 0; i < columns; ++i) {
+      const double value = ToDouble(ValueAt(row + i));
+      has_nan |= std::isnan(value);
+      has_infinity |= std::isinf(value);
+    }
+    if (has_infinity && !has_nan) {
       return {0.0, 0.0};
     }
   }

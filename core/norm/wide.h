@@ -198,30 +198,37 @@ void ForEachValue(const BatchExtents& extents, ChannelRange range, Visit visit) 
   }
 }
 
-// Normalize by center, scale and offset.
+// Normalize by center, scale and offset, of which those of the first channel stand at `begin`.
 template <typename T, typename C>
 void NormalizeBy(const T* x, const BatchExtents& extents, ChannelRange range, Scratch<C, 3>& by,
-                 T* y) {
+                 T* y, size_t begin = 0) {
   if constexpr (std::is_same_v<C, ComputeType<T>>) {
-    Normalize(x, extents, range, by[0], by[1], by[2], y);
+    Normalize(x, extents, range, by[0] + begin, by[1] + begin, by[2] + begin, y);
   } else {
-    ForEachValue(extents, range, [&](size_t i, size_t c) {
-      StoreRounded((ToDouble(x[i]) - by.At(0, c)) * by.At(1, c) + by.At(2, c), y + i);
+    ForEachValue(extents, range, [&](size_t i, size_t channel) {
+      const size_t c = begin + channel;
+      StoreRounded((ToDouble(ValueAt(x + i)) - by.At(0, c)) * by.At(1, c) + by.At(2, c), y + i);
     });
   }
 }
 
-// ComputeInputGradient by center, of_dy, of_x and offset.
+// ComputeInputGradient by center, of_dy, of_x and offset, of which those of the first channel stand
+// at `begin`.
 template <typename T, typename C>
 void InputGradientBy(const T* x, const T* dy, const BatchExtents& extents, ChannelRange range,
-                     Scratch<C, 4>& by, T* dx) {
+                     Scratch<C, 4>& by, T* dx, size_t begin = 0) {
   if constexpr (std::is_same_v<C, ComputeType<T>>) {
     ComputeInputGradient<T>(x, dy, extents, range,
-                            {.center = by[0], .of_dy = by[1], .of_x = by[2], .offset = by[3]}, dx);
+                            {.center = by[0] + begin,
+                             .of_dy = by[1] + begin,
+                             .of_x = by[2] + begin,
+                             .offset = by[3] + begin},
+                            dx);
   } else {
-    ForEachValue(extents, range, [&](size_t i, size_t c) {
-      StoreRounded(ToDouble(dy[i]) * by.At(1, c) + (ToDouble(x[i]) - by.At(0, c)) * by.At(2, c) +
-                       by.At(3, c),
+    ForEachValue(extents, range, [&](size_t i, size_t channel) {
+      const size_t c = begin + channel;
+      StoreRounded(ToDouble(ValueAt(dy + i)) * by.At(1, c) +
+                       (ToDouble(ValueAt(x + i)) - by.At(0, c)) * by.At(2, c) + by.At(3, c),
                    dx + i);
     });
   }
@@ -261,7 +268,8 @@ void NormalizeRowsBy(const T* x, size_t rows, size_t columns, Scratch<C, 3>& by,
                      y);
   } else {
     ForEachValue({1, rows, columns}, {0, rows}, [&](size_t i, size_t row) {
-      const double normal = (ToDouble(x[i]) - by.At(0, row)) * by.At(1, row) + by.At(2, row);
+      const double normal =
+          (ToDouble(ValueAt(x + i)) - by.At(0, row)) * by.At(1, row) + by.At(2, row);
       StoreRounded(normal * weight.At(i % columns, 1.0) + bias.At(i % columns, 0.0), y + i);
     });
   }
@@ -281,8 +289,8 @@ void RowGradientSums(const T* x, const T* dy, size_t rows, size_t columns, const
   std::fill_n(row_dot, rows, 0.0);
   ForEachValue({1, rows, columns}, {0, rows}, [&](size_t i, size_t row) {
     const size_t column = i % columns;
-    const double gradient = ToDouble(dy[i]);
-    const double shifted = ToDouble(x[i]) - mean[row];
+    const double gradient = ToDouble(ValueAt(dy + i));
+    const double shifted = ToDouble(ValueAt(x + i)) - mean[row];
     row_sum[row] += weight.At(column, 1.0) * gradient;
     row_dot[row] += weight.At(column, 1.0) * gradient * shifted;
     if (grad_weight != nullptr) grad_weight[column] += gradient * shifted * invstd[row];
@@ -300,8 +308,8 @@ void RowInputGradientBy(const T* x, const T* dy, size_t rows, size_t columns, Sc
                                weight.rounded(), dx);
   } else {
     ForEachValue({1, rows, columns}, {0, rows}, [&](size_t i, size_t row) {
-      StoreRounded(ToDouble(dy[i]) * weight.At(i % columns, 1.0) * by.At(1, row) +
-                       (ToDouble(x[i]) - by.At(0, row)) * by.At(2, row) + by.At(3, row),
+      StoreRounded(ToDouble(ValueAt(dy + i)) * weight.At(i % columns, 1.0) * by.At(1, row) +
+                       (ToDouble(ValueAt(x + i)) - by.At(0, row)) * by.At(2, row) + by.At(3, row),
                    dx + i);
     });
   }

@@ -2,6 +2,7 @@
 #define NORMD_CORE_TENSOR_DATA_TYPE_H_
 
 #include <cstdint>
+#include <cstring>
 
 #include "absl/strings/string_view.h"
 
@@ -31,6 +32,14 @@ struct ComputeTypeOf<double> {
 };
 template <typename T>
 using ComputeType = typename ComputeTypeOf<T>::type;
+
+// The element at any address, aligned or not.
+template <typename T>
+T ValueAt(const T* at) {
+  T value;
+  std::memcpy(&value, at, sizeof(T));
+  return value;
+}
 
 // Names an element type to a visitor.
 template <typename T>

@@ -9,18 +9,18 @@ namespace normd {
 
 absl::StatusOr<TensorView> TensorView::Create(DataType dtype, Layout layout,
                                               absl::Span<const int64_t> shape,
-                                              absl::string_view data) {
+                                              const TensorBytes& bytes) {
   NORMD_ASSIGN_OR_RETURN(const int64_t expected, ShapeBytes(dtype, shape));
-  if (expected != static_cast<int64_t>(data.size())) {
+  if (expected != static_cast<int64_t>(bytes.size())) {
     return MakeError(
         Reason::kDataLengthMismatch,
         absl::StrCat("tensor of shape ", ShapeToString(shape), " and dtype ", DataTypeName(dtype),
-                     " takes ", expected, " bytes of data, ", data.size(), " came"),
+                     " takes ", expected, " bytes of data, ", bytes.size(), " came"),
         {{"field", "data"},
          {"expected_bytes", absl::StrCat(expected)},
-         {"actual_bytes", absl::StrCat(data.size())}});
+         {"actual_bytes", absl::StrCat(bytes.size())}});
   }
-  return TensorView(dtype, layout, shape, data);
+  return TensorView(dtype, layout, shape, bytes);
 }
 
 std::string ShapeToString(absl::Span<const int64_t> shape) {

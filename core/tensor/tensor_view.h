@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/tensor/data_type.h"
+#include "core/tensor/tensor_bytes.h"
 
 namespace normd {
 
@@ -15,27 +16,34 @@ namespace normd {
 // valid as long as the bytes and the shape it was made of.
 class TensorView {
  public:
-  // Checks that `data` holds exactly product(shape) elements of `dtype`; it may be null, of that
-  // length, where the bytes are elsewhere. Errors:
+  // Checks that `bytes` hold exactly product(shape) elements of `dtype`. Errors:
   // DIMENSION_NEGATIVE, SHAPE_OVERFLOW, DATA_LENGTH_MISMATCH.
   static absl::StatusOr<TensorView> Create(DataType dtype, Layout layout,
-                                           absl::Span<const int64_t> shape, absl::string_view data);
+                                           absl::Span<const int64_t> shape,
+                                           const TensorBytes& bytes);
+  static absl::StatusOr<TensorView> Create(DataType dtype, Layout layout,
+                                           absl::Span<const int64_t> shape, absl::string_view run) {
+    return Create(dtype, layout, shape, TensorBytes(run));
+  }
 
   DataType dtype() const { return dtype_; }
   Layout layout() const { return layout_; }
   absl::Span<const int64_t> shape() const { return shape_; }
-  absl::string_view data() const { return data_; }
+  const TensorBytes& bytes() const { return bytes_; }
   int64_t rank() const { return static_cast<int64_t>(shape_.size()); }
-  int64_t num_elements() const { return static_cast<int64_t>(data_.size()) / ElementBytes(dtype_); }
+  int64_t num_elements() const {
+    return static_cast<int64_t>(bytes_.size()) / ElementBytes(dtype_);
+  }
 
  private:
-  TensorView(DataType dtype, Layout layout, absl::Span<const int64_t> shape, absl::string_view data)
-      : dtype_(dtype), layout_(layout), shape_(shape), data_(data) {}
+  TensorView(DataType dtype, Layout layout, absl::Span<const int64_t> shape,
+             const TensorBytes& bytes)
+      : dtype_(dtype), layout_(layout), shape_(shape), bytes_(bytes) {}
 
   DataType dtype_;
   Layout layout_;
   absl::Span<const int64_t> shape_;
-  absl::string_view data_;
+  TensorBytes bytes_;
 };
 
 // "[8,32,7]", as in messages; long shapes are cut.

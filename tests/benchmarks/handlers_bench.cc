@@ -3,6 +3,8 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -107,19 +109,39 @@ std::string RequestBytes(int64_t rows) {
   return request.SerializeAsString();
 }
 
+// The bytes in slices of at most `slice_bytes`, each in memory of its own.
+std::vector<grpc::Slice> Cut(const std::string& bytes, size_t slice_bytes) {
+  std::vector<grpc::Slice> slices;
+  for (size_t at = 0; at < bytes.size(); at += slice_bytes) {
+    slices.emplace_back(bytes.data() + at, std::min(slice_bytes, bytes.size() - at));
+  }
+  return slices;
+}
+
 template <typename Handler, typename Request>
-void Handle(benchmark::State& state) {
+void HandleSlices(benchmark::State& state, size_t slice_bytes) {
   House house;
   const DataContext context = house.context();
   Handler handler(context);
   const std::string bytes = RequestBytes<Request>(state.range(0));
   for (auto _ : state) {
-    const grpc::Slice slice(bytes);
-    grpc::ByteBuffer request(&slice, 1);
+    const std::vector<grpc::Slice> slices = Cut(bytes, slice_bytes);
+    grpc::ByteBuffer request(slices.data(), slices.size());
     const auto answer = std::make_shared<Answer>();
     handler.Handle(&request, answer);
     answer->Await();
   }
+}
+
+template <typename Handler, typename Request>
+void Handle(benchmark::State& state) {
+  HandleSlices<Handler, Request>(state, std::string::npos);
+}
+
+// As HTTP/2 frames cut what is larger than one.
+template <typename Handler, typename Request>
+void HandleCut(benchmark::State& state) {
+  HandleSlices<Handler, Request>(state, size_t{16} << 10);
 }
 
 // The limit: the same without a handler.
@@ -138,6 +160,7 @@ void Copy(benchmark::State& state) {
 BENCHMARK(Copy)->Arg(1)->Arg(16)->Arg(256)->Arg(4096);
 BENCHMARK(Handle<NormalizeHandler, v1::NormalizeRequest>)->Arg(1)->Arg(16)->Arg(256)->Arg(4096);
 BENCHMARK(Handle<TrainHandler, v1::TrainRequest>)->Arg(2)->Arg(16)->Arg(256)->Arg(4096);
+BENCHMARK(HandleCut<TrainHandler, v1::TrainRequest>)->Arg(4096);
 
 }  // namespace
 }  // namespace normd

@@ -51,11 +51,14 @@ class Ours : public Contender {
   absl::StatusOr<double> Checksum() override { return values_.Checksum(); }
 
  private:
+  TensorBytes BytesOf(const float* values) const {
+    return TensorBytes(absl::string_view(reinterpret_cast<const char*>(values),
+                                         values_.num_values * sizeof(float)));
+  }
+
   absl::StatusOr<Batch> MakeBatch() const {
-    const absl::string_view bytes(reinterpret_cast<const char*>(values_.x.get()),
-                                  values_.num_values * sizeof(float));
-    const auto tensor =
-        TensorView::Create(DataType::kFloat32, bench_case_.layout, bench_case_.shape, bytes);
+    const auto tensor = TensorView::Create(DataType::kFloat32, bench_case_.layout,
+                                           bench_case_.shape, BytesOf(values_.x.get()));
     if (!tensor.ok()) return tensor.status();
     return Batch::Create(*tensor, config_);
   }
@@ -84,8 +87,8 @@ class Ours : public Contender {
         return NormalizeAndComputeMoments(*batch, NonFinitePolicy::kRefuse, affine, result, runner)
             .status();
       case Direction::kBackward:
-        BackwardByItself(*batch, reinterpret_cast<const char*>(values_.grad_output.get()), moments_,
-                         affine, /*wants_parameters=*/true, result, runner);
+        BackwardByItself(*batch, BytesOf(values_.grad_output.get()), moments_, affine,
+                         /*wants_parameters=*/true, result, runner);
         break;
     }
     return absl::OkStatus();

@@ -95,7 +95,7 @@ TEST_F(BatchNormTest, ChannelAxisIsOneOrTheLastAndCountIsSamplesTimesSpatial) {
     ASSERT_TRUE(batch.ok()) << batch.status();
     EXPECT_EQ(batch->count(), values.count());
     EXPECT_EQ(batch->sets(), static_cast<size_t>(values.channels()));
-    EXPECT_EQ(batch->data(), AsBytes(values.values).data());
+    EXPECT_EQ(batch->bytes().run(), AsBytes(values.values).data());
     EXPECT_EQ(batch->num_elements(), values.values.size());
   });
 }

@@ -156,7 +156,7 @@ void FamilyTest::Check(const FamilyCase& c, ParallelRunner* runner) {
   const std::string dy_bytes = ToBytes(c.dtype, dy);
   std::string grad_input(bytes.size(), '\0');
   const Gradients gradients =
-      BackwardByItself(*batch, dy_bytes.data(), *moments, affine,
+      BackwardByItself(*batch, TensorBytes(dy_bytes), *moments, affine,
                        /*wants_parameters=*/true, grad_input.data(), runner);
   ExpectClose(FromBytes(c.dtype, grad_input), reference.grad_input, reference.grad_size, tolerance,
               "grad_input");
@@ -173,12 +173,13 @@ void FamilyTest::Check(const FamilyCase& c, ParallelRunner* runner) {
     EXPECT_TRUE(gradients.bias.empty());
   }
 
-  const Gradients parameters_alone = BackwardByItself(*batch, dy_bytes.data(), *moments, affine,
-                                                      /*wants_parameters=*/true, nullptr, runner);
+  const Gradients parameters_alone =
+      BackwardByItself(*batch, TensorBytes(dy_bytes), *moments, affine,
+                       /*wants_parameters=*/true, nullptr, runner);
   EXPECT_EQ(parameters_alone.weight, gradients.weight);
   EXPECT_EQ(parameters_alone.bias, gradients.bias);
   std::string input_alone(bytes.size(), '\0');
-  const Gradients none = BackwardByItself(*batch, dy_bytes.data(), *moments, affine,
+  const Gradients none = BackwardByItself(*batch, TensorBytes(dy_bytes), *moments, affine,
                                           /*wants_parameters=*/false, input_alone.data(), runner);
   EXPECT_TRUE(none.weight.empty() && none.bias.empty());
   EXPECT_TRUE(input_alone == grad_input);
@@ -259,7 +260,7 @@ TEST_P(FamilyTest, EvalGradientsTakeTheRunningStatisticsAsConstants) {
           *Batch::Create(*TensorView::Create(c.dtype, layout, shape, bytes), c.Config());
       std::string dx(bytes.size(), '\0');
       const Gradients gradients =
-          BackwardByRunning(batch, dy_bytes.data(), {.mean = mean, .var = var},
+          BackwardByRunning(batch, TensorBytes(dy_bytes), {.mean = mean, .var = var},
                             {.eps = c.eps, .eps_of_dtype = false, .weight = weight, .bias = bias},
                             /*wants_parameters=*/true, dx.data(), ParallelRunner::Inline());
       ExpectClose(FromBytes(c.dtype, dx), grad_input, size, ToleranceOf(c.dtype), "grad_input");
@@ -323,8 +324,8 @@ TEST(FamilyEdgesTest, EmptyBatchesHaveNoOutputAndZeroGradients) {
     const std::vector<double> ones(static_cast<size_t>(c.Config().num_features), 1.0);
     const Affine affine = {.eps = 0, .eps_of_dtype = false, .weight = ones, .bias = {}};
     NormalizeByItself(*batch, *moments, affine, nullptr, ParallelRunner::Inline());
-    const Gradients gradients = BackwardByItself(*batch, nullptr, *moments, affine, true, nullptr,
-                                                 ParallelRunner::Inline());
+    const Gradients gradients = BackwardByItself(*batch, TensorBytes(), *moments, affine, true,
+                                                 nullptr, ParallelRunner::Inline());
     EXPECT_THAT(gradients.weight, testing::Each(0.0));
     EXPECT_EQ(gradients.weight.size(), ones.size());
   }
@@ -465,7 +466,7 @@ TEST(FamilyEdgesTest, ASetOfOneValueHasGradientZero) {
     ASSERT_TRUE(moments.ok()) << moments.status();
     std::string dx(bytes.size(), '\1');
     const std::vector<double> weight(static_cast<size_t>(c.Config().num_features), 1.1);
-    BackwardByItself(batch, bytes.data(), *moments,
+    BackwardByItself(batch, TensorBytes(bytes), *moments,
                      {.eps = 1e-12, .eps_of_dtype = false, .weight = weight, .bias = {}}, false,
                      dx.data(), ParallelRunner::Inline());
     EXPECT_THAT(FromBytes(c.dtype, dx), testing::Each(0.0));

@@ -165,8 +165,8 @@ TEST_P(WideTest, EqualsTheReference) {
 
       std::string grad_input(bytes.size(), '\0');
       const Gradients gradients =
-          BackwardByItself(batch, dy_bytes.data(), *moments, affine, /*wants_parameters=*/true,
-                           grad_input.data(), ParallelRunner::Inline());
+          BackwardByItself(batch, TensorBytes(dy_bytes), *moments, affine,
+                           /*wants_parameters=*/true, grad_input.data(), ParallelRunner::Inline());
       ExpectHeld(dtype, grad_input, reference.grad_input, reference.grad_size, "grad_input");
       for (size_t i = 0; i < features; ++i) {
         ASSERT_NEAR(gradients.weight[i], static_cast<double>(reference.grad_weight[i]),
@@ -227,7 +227,8 @@ TEST(WideRunningTest, EvalIsComputedInFloat64) {
 
     std::string dx(bytes.size(), '\0');
     const std::vector<double> ones(6, 1.0);
-    BackwardByRunning(batch, ToBytes(c.dtype, ones).data(), {.mean = mean, .var = var}, affine,
+    BackwardByRunning(batch, TensorBytes(ToBytes(c.dtype, ones)), {.mean = mean, .var = var},
+                      affine,
                       /*wants_parameters=*/false, dx.data(), ParallelRunner::Inline());
     const std::vector<double> grad = FromBytes(c.dtype, dx);
     EXPECT_EQ(grad[0], kInf);
@@ -267,14 +268,14 @@ TEST_F(WideChannelsTest, LeaveTheOthersToTheKernels) {
         NormalizeByRunning(batch, {.mean = mean, .var = var}, affine, to, ParallelRunner::Inline());
       });
       calls.emplace_back("eval backward", [&](const Affine& affine, char* to) {
-        BackwardByRunning(batch, dy.data(), {.mean = mean, .var = var}, affine,
+        BackwardByRunning(batch, TensorBytes(dy), {.mean = mean, .var = var}, affine,
                           /*wants_parameters=*/false, to, ParallelRunner::Inline());
       });
     }
     // In a group the gradients of one channel depend on the weights of all.
     if (c.kind != NormKind::kGroupNorm) {
       calls.emplace_back("train backward", [&](const Affine& affine, char* to) {
-        BackwardByItself(batch, dy.data(), *moments, affine, /*wants_parameters=*/false, to,
+        BackwardByItself(batch, TensorBytes(dy), *moments, affine, /*wants_parameters=*/false, to,
                          ParallelRunner::Inline());
       });
     }
@@ -315,7 +316,7 @@ TEST(WideGradientTest, ANarrowSetOfFloat64HasFiniteGradients) {
       ComputeBatchMoments(batch, NonFinitePolicy::kRefuse, ParallelRunner::Inline());
   ASSERT_TRUE(moments.ok()) << moments.status();
   std::string dx(bytes.size(), '\0');
-  BackwardByItself(batch, ToBytes(c.dtype, dy).data(), *moments,
+  BackwardByItself(batch, TensorBytes(ToBytes(c.dtype, dy)), *moments,
                    {.eps = 0, .eps_of_dtype = false, .weight = {}, .bias = {}}, false, dx.data(),
                    ParallelRunner::Inline());
   const std::vector<double> actual = FromBytes(c.dtype, dx);

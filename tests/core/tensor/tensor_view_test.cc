@@ -52,7 +52,7 @@ TEST(TensorViewTest, BorrowsWhatItWasMadeOf) {
   EXPECT_EQ(view->dtype(), DataType::kFloat64);
   EXPECT_EQ(view->layout(), Layout::kChannelsLast);
   EXPECT_THAT(view->shape(), ElementsAre(2, 3));
-  EXPECT_EQ(view->data().data(), data.data());
+  EXPECT_EQ(view->bytes().run(), data.data());
   EXPECT_EQ(view->rank(), 2);
   EXPECT_EQ(view->num_elements(), 6);
 }
