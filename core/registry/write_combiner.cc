@@ -182,7 +182,7 @@ WriteCombiner::Batch WriteCombiner::Seal() {
 }
 
 absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
-  if (mutations_.size() < batch.size()) mutations_.resize(batch.size());
+  mutations_.resize(batch.size());
   size_t count = 0;
   for (const Sealed& sealed : batch) {
     // A state that was made and deleted since the last commit leaves no trace.
@@ -202,7 +202,7 @@ absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
 }
 
 void WriteCombiner::KeepFewRecords() {
-  int64_t bytes = 0;
+  auto bytes = static_cast<int64_t>(mutations_.size() * sizeof(StoreMutation));
   for (const StoreMutation& mutation : mutations_) {
     if (mutation.data.has_value()) bytes += static_cast<int64_t>(mutation.data->capacity());
   }
