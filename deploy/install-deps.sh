@@ -53,6 +53,7 @@ build_packages=(
 test_packages=(
   clang-format
   clang-tidy
+  e2fsprogs # a disk that loses its power
   libbenchmark-dev
   libdnnl-dev # what kernels_bench compares with
   libgmock-dev

@@ -3,6 +3,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/iterator.h>
 #include <rocksdb/listener.h>
@@ -20,11 +21,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "core/base/error.h"
 #include "core/base/status_macros.h"
 #include "core/store/data_folder.h"
@@ -32,11 +31,14 @@
 #include "core/store/known_revisions.h"
 #include "core/store/name_locks.h"
 #include "core/store/record_value.h"
+#include "core/store/store_health.h"
 #include "core/store/write_ahead_log.h"
+#include "core/store/zeros_ahead.h"
 
 namespace normd {
 namespace {
 
+using ::rocksdb::IOStatus;
 using ::rocksdb::Slice;
 using ::rocksdb::WALRecoveryMode;
 
@@ -99,6 +101,38 @@ class NoLog final : public rocksdb::Logger {
   void Logv(const char* /*format*/, va_list /*arguments*/) override {}
 };
 
+// A write-ahead log with zeros behind its end.
+class LogFile final : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  LogFile(std::unique_ptr<rocksdb::FSWritableFile> file, const std::string& path)
+      : FSWritableFileOwnerWrapper(std::move(file)), zeros_(path) {}
+
+  using FSWritableFileOwnerWrapper::Append;
+  IOStatus Append(const Slice& data, const rocksdb::IOOptions& options,
+                  rocksdb::IODebugContext* context) override {
+    zeros_.BeforeAppend(target()->GetFileSize(options, context), data.size());
+    return target()->Append(data, options, context);
+  }
+
+ private:
+  ZerosAhead zeros_;
+};
+
+class StoreFileSystem final : public rocksdb::FileSystemWrapper {
+ public:
+  using FileSystemWrapper::FileSystemWrapper;
+  const char* Name() const override { return "StoreFileSystem"; }
+  IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
+                           std::unique_ptr<rocksdb::FSWritableFile>* file,
+                           rocksdb::IODebugContext* context) override {
+    IOStatus status = target()->NewWritableFile(path, options, file, context);
+    if (status.ok() && absl::EndsWith(path, ".log")) {
+      *file = std::make_unique<LogFile>(std::move(*file), path);
+    }
+    return status;
+  }
+};
+
 // All that stands around an open database, in the order in which it is made.
 struct Surroundings {
   DataFolder folder;
@@ -106,6 +140,7 @@ struct Surroundings {
   int64_t reserved_bytes;
   std::unique_ptr<EventSink> events;
   std::shared_ptr<ErrorListener> listener;
+  std::unique_ptr<rocksdb::Env> env;
 };
 
 class RocksdbStateStore final : public StateStore {
@@ -120,12 +155,6 @@ class RocksdbStateStore final : public StateStore {
                                                  int64_t bytes_max) const override;
 
  private:
-  enum class Health {
-    kGood,
-    kFull,    // the last commit found no space
-    kFailed,  // nothing may be acknowledged any more
-  };
-
   // Adds the change to `batch`, unless it is made already.
   absl::Status Add(const StoreMutation& mutation, rocksdb::WriteBatch& batch) const;
 
@@ -142,9 +171,6 @@ class RocksdbStateStore final : public StateStore {
   // The status to return when RocksDB's write ended with `status`.
   absl::Status ToCommitStatus(const rocksdb::Status& status) const;
 
-  // Remembers how a commit ended and tells of a change.
-  void NoteOutcome(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
-
   const std::string& directory() const { return surroundings_.folder.path(); }
 
   // Constant after construction. The database is closed first.
@@ -153,8 +179,7 @@ class RocksdbStateStore final : public StateStore {
 
   NameLocks names_;
   mutable KnownRevisions known_{kStoreKnownRevisions};
-  absl::Mutex mutex_;
-  Health health_ ABSL_GUARDED_BY(mutex_) = Health::kGood;
+  StoreHealth health_{surroundings_.folder.path(), surroundings_.events.get()};
 };
 
 absl::StatusOr<StoredRecord> RocksdbStateStore::Load(absl::string_view name) const {
@@ -175,13 +200,7 @@ absl::StatusOr<StoredRecord> RocksdbStateStore::Load(absl::string_view name) con
 }
 
 absl::Status RocksdbStateStore::Commit(absl::Span<const StoreMutation> mutations) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (health_ == Health::kFailed) {
-      return MakeError(Reason::kInternalError,
-                       absl::StrCat("an earlier write to '", directory(), "' failed"));
-    }
-  }
+  NORMD_RETURN_IF_ERROR(health_.CheckMayCommit());
   names_.Acquire(mutations);
   const absl::Cleanup release = [this, mutations] { names_.Release(mutations); };
   size_t bytes = 0;  // about
@@ -195,7 +214,7 @@ absl::Status RocksdbStateStore::Commit(absl::Span<const StoreMutation> mutations
   if (batch.Count() == 0) return absl::OkStatus();
   for (const StoreMutation& mutation : mutations) known_.BeginWrite(mutation.name);
   absl::Status status = Write(batch);
-  NoteOutcome(status);
+  health_.NoteCommit(status);
   if (!status.ok()) return status;
   for (const StoreMutation& mutation : mutations) {
     known_.EndWrite(mutation.name, mutation.data.has_value() ? mutation.revision : 0);
@@ -226,8 +245,8 @@ absl::StatusOr<bool> RocksdbStateStore::CheckExpected(const StoreMutation& mutat
   const rocksdb::Status status =
       db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ToSlice(mutation.name), &value);
   const bool is_delete = !mutation.data.has_value();
-  int64_t found = 0;
   bool damaged = status.IsCorruption();
+  int64_t found = 0;
   if (status.ok()) {
     found = RevisionOf(ToView(value));
     damaged = found == 0;
@@ -271,8 +290,7 @@ void RocksdbStateStore::StopCompactionAtDamage() {
 
 absl::Status RocksdbStateStore::ToCommitStatus(const rocksdb::Status& status) const {
   if (status.ok()) return absl::OkStatus();
-  const std::string message =
-      absl::StrCat("a write to '", directory(), "' failed: ", status.ToString());
+  const auto message = absl::StrCat("a write to '", directory(), "' failed: ", status.ToString());
   // Incomplete: the buffers are full, and moving them to tables failed before.
   const bool no_space =
       status.IsNoSpace() || (status.IsIncomplete() && surroundings_.listener->last_is_no_space());
@@ -289,21 +307,6 @@ absl::Status RocksdbStateStore::ToCommitStatus(const rocksdb::Status& status) co
                      absl::StrCat(message, "; the write-ahead log must be opened anew"));
   }
   return MakeError(Reason::kStoreFull, message);
-}
-
-void RocksdbStateStore::NoteOutcome(const absl::Status& status) {
-  if (absl::IsUnavailable(status)) return;
-  const Health health = status.ok()                               ? Health::kGood
-                        : GetReason(status) == Reason::kStoreFull ? Health::kFull
-                                                                  : Health::kFailed;
-  absl::MutexLock lock(&mutex_);
-  if (health_ == health || health_ == Health::kFailed) return;
-  health_ = health;
-  const absl::string_view event = health == Health::kGood   ? "store_writable"
-                                  : health == Health::kFull ? "store_full"
-                                                            : "store_failed";
-  surroundings_.events->Tell(absl::StrCat("event=", event, " directory=", directory(), " error=\"",
-                                          status.message(), "\""));
 }
 
 absl::StatusOr<std::vector<StoredRecord>> RocksdbStateStore::List(absl::string_view prefix,
@@ -352,10 +355,10 @@ absl::StatusOr<std::vector<StoredRecord>> RocksdbStateStore::List(absl::string_v
 rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
                            const Surroundings& surroundings) {
   rocksdb::Options result;
+  result.env = surroundings.env.get();
   result.create_if_missing = true;
   result.paranoid_checks = true;
   result.wal_recovery_mode = mode;
-  result.recycle_log_file_num = 0;
   result.write_buffer_size = static_cast<size_t>(options.write_buffer_bytes);
   result.max_write_buffer_number = kStoreWriteBuffers;
   result.max_total_wal_size = static_cast<uint64_t>(4 * options.write_buffer_bytes);
@@ -365,7 +368,6 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
   result.level0_stop_writes_trigger = std::numeric_limits<int>::max();
   result.hard_pending_compaction_bytes_limit = 0;
   result.compression = rocksdb::kNoCompression;
-  result.bottommost_compression = rocksdb::kNoCompression;
   result.listeners.push_back(surroundings.listener);
   result.info_log = std::make_shared<NoLog>();
 
@@ -488,8 +490,9 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenRocksdbStateStore(RocksdbOptions
   NORMD_ASSIGN_OR_RETURN(DataFolder folder, DataFolder::Open(options.directory));
   auto events = std::make_unique<EventSink>(std::move(options.on_event));
   auto listener = std::make_shared<ErrorListener>(events.get());
-  Surroundings surroundings{std::move(folder), options.reserved_bytes, std::move(events),
-                            std::move(listener)};
+  Surroundings surroundings{
+      std::move(folder), options.reserved_bytes, std::move(events), std::move(listener),
+      rocksdb::NewCompositeEnv(std::make_shared<StoreFileSystem>(rocksdb::FileSystem::Default()))};
   NORMD_ASSIGN_OR_RETURN(std::unique_ptr<rocksdb::DB> db, Recover(options, surroundings));
   return std::make_unique<RocksdbStateStore>(std::move(surroundings), std::move(db));
 }

@@ -19,7 +19,8 @@ namespace {
 //   4..5  length of the payload, little-endian
 //   6     type: 1 a whole record, 2 the first, 3 a middle, 4 the last fragment of a record
 //   7..   payload
-// A rest of less than 7 bytes in a block is filled with zeros.
+// A rest of less than 7 bytes in a block is filled with zeros. So is what lies behind the last
+// record: see ZerosAhead.
 constexpr size_t kBlockBytes = 32768;
 constexpr size_t kHeaderBytes = 7;
 constexpr uint8_t kWholeRecord = 1;
@@ -103,15 +104,22 @@ class LogChecker {
 
   bool damaged_ = false;
   bool inside_record_ = false;
+  bool at_zeros_ = false;  // the last record has ended, unless more than zeros follows
   LogCondition condition_ = LogCondition::kWhole;
 };
 
 bool LogChecker::Take(absl::string_view block, bool last) {
+  const size_t zeros_from = block.find_last_not_of('\0') + 1;  // 0: all of the block
+  if (at_zeros_ && zeros_from > 0) SeeDamage();
   size_t at = 0;
   while (at < block.size()) {
     // Less than a header is filling, unless the file ends with a header cut short.
     if (block.size() - at < kHeaderBytes) {
-      if (last && block.size() < kBlockBytes) SeeDamage();
+      if (last && block.size() < kBlockBytes && at < zeros_from) SeeDamage();
+      return true;
+    }
+    if (at >= zeros_from) {
+      at_zeros_ = true;
       return true;
     }
     const std::optional<Fragment> fragment = FragmentAt(block, at);

@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/error.h"
 #include "core/store/rocksdb_state_store.h"
+#include "core/store/zeros_ahead.h"
 #include "tests/core/store/store_test_util.h"
 
 namespace normd {
@@ -34,7 +35,7 @@ class RocksdbRecoveryTest : public testing::Test {
       const std::vector<std::string> logs = FilesEndingWith(data_, ".log");
       ASSERT_EQ(logs.size(), 1u);
       log_ = logs.back();
-      log_ends_.push_back(std::filesystem::file_size(log_));
+      log_ends_.push_back(ReadLog(log_).size());
     }
   }
 
@@ -85,7 +86,7 @@ class RocksdbRecoveryTest : public testing::Test {
   std::vector<std::string> events_;
   std::string log_;
   std::string table_;
-  std::vector<size_t> log_ends_;  // the size of the log after each commit
+  std::vector<size_t> log_ends_;  // where the log ends after each commit
 };
 
 TEST_F(RocksdbRecoveryTest, KeepsEverythingOverReopening) {
@@ -127,16 +128,38 @@ TEST_F(RocksdbRecoveryTest, DropsATornTailAndNothingElse) {
   const size_t begin = log_ends_[kRecords - 2];
   for (const size_t size : {begin + 1, begin + 6, begin + 7, begin + 100, whole.size() - 1}) {
     SCOPED_TRACE(size);
-    std::filesystem::remove_all(data_);
-    std::filesystem::copy(saved.Child("data"), data_);
-    WriteFile(log_, whole.substr(0, size));
-    events_.clear();
-    const auto store = Open();
-    ASSERT_TRUE(store.ok()) << store.status();
-    EXPECT_EQ(Names(**store, 500).size(), kRecords - 1);
-    EXPECT_THAT(events_, testing::ElementsAre(HasSubstr("event=torn_tail_dropped")));
-    EXPECT_TRUE((*store)->Commit({Put(Name(9), 0, 1, Data(9, 500))}).ok());
+    for (const size_t zeros : {size_t{0}, whole.size() - size, size_t{1} << 20}) {
+      SCOPED_TRACE(zeros);
+      std::filesystem::remove_all(data_);
+      std::filesystem::copy(saved.Child("data"), data_);
+      WriteFile(log_, whole.substr(0, size) + std::string(zeros, '\0'));
+      events_.clear();
+      const auto store = Open();
+      ASSERT_TRUE(store.ok()) << store.status();
+      EXPECT_EQ(Names(**store, 500).size(), kRecords - 1);
+      EXPECT_THAT(events_, testing::ElementsAre(HasSubstr("event=torn_tail_dropped")));
+      EXPECT_TRUE((*store)->Commit({Put(Name(9), 0, 1, Data(9, 500))}).ok());
+    }
   }
+}
+
+TEST_F(RocksdbRecoveryTest, FindsAllOfALogThatWasNotClosed) {
+  const std::unique_ptr<StateStore> store = OpenOrDie(data_);
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(store->Commit({Put(Name(i), 0, 1, Data(i, 500))}).ok());
+  }
+  // What a crash leaves.
+  const TempFolder saved;
+  std::filesystem::copy(data_, saved.Child("data"));
+  const std::string log = FilesEndingWith(saved.Child("data"), ".log").back();
+  EXPECT_GT(ReadFile(log).size(), ReadLog(log).size() + ZerosAhead::kZeroBytes / 2);
+
+  RocksdbOptions options = SmallOptions(saved.Child("data"));
+  options.on_event = [this](absl::string_view line) { events_.emplace_back(line); };
+  const auto reopened = OpenRocksdbStateStore(std::move(options));
+  ASSERT_TRUE(reopened.ok()) << reopened.status();
+  EXPECT_EQ(Names(**reopened, 500).size(), 10u);
+  EXPECT_TRUE(events_.empty()) << absl::StrJoin(events_, "\n");
 }
 
 TEST_F(RocksdbRecoveryTest, DropsALastCommitWithAWrongChecksumAsTorn) {

@@ -104,6 +104,12 @@ std::string ReadFile(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
+std::string ReadLog(const std::string& path) {
+  std::string log = ReadFile(path);
+  log.erase(log.find_last_not_of('\0') + 1);
+  return log;
+}
+
 void WriteFile(const std::string& path, absl::string_view bytes) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));

@@ -53,6 +53,9 @@ std::string WriterData(absl::string_view name, int64_t revision);
 std::vector<std::string> FilesEndingWith(const std::string& directory, absl::string_view suffix);
 
 std::string ReadFile(const std::string& path);
+// What has been written of a write-ahead log that is still open: the file without the zeros behind.
+// REQUIRES: no record ends with a zero.
+std::string ReadLog(const std::string& path);
 void WriteFile(const std::string& path, absl::string_view bytes);
 void FlipBit(const std::string& path, size_t at);
 

@@ -15,6 +15,8 @@ namespace normd {
 namespace {
 
 constexpr size_t kBlockBytes = 32768;
+// None of its bytes is zero, so no record ends with one.
+constexpr int64_t kRevision = 0x0101010101010101;
 
 // A log that RocksDB wrote, one commit for each of the given data sizes.
 class Log {
@@ -25,10 +27,10 @@ class Log {
     for (size_t i = 0; i < data_bytes.size(); ++i) {
       // Bytes 1 look like the types of whole records.
       const std::string data(data_bytes[i], '\1');
-      EXPECT_TRUE(store->Commit({Put(absl::StrCat("name", i), 0, 1, data)}).ok());
+      EXPECT_TRUE(store->Commit({Put(absl::StrCat("name", i), 0, kRevision, data)}).ok());
       path_ = FilesEndingWith(directory, ".log").back();
       starts_.push_back(bytes_.size());
-      bytes_ = ReadFile(path_);
+      bytes_ = ReadLog(path_);
     }
   }
 
@@ -83,6 +85,35 @@ TEST(WriteAheadLogTest, FindsEachFlippedBitInOneBlock) {
               at < log.last_start() ? LogCondition::kRecordLost : LogCondition::kTornTail)
         << "bit " << at % 8 << " of byte " << at << ", the last commit begins at "
         << log.last_start();
+  }
+}
+
+TEST(WriteAheadLogTest, FindsALogWholeWhateverZerosFollowIt) {
+  for (const size_t left : {0, 1, 6, 7, 8, 100}) {
+    const Log log({20, 300, kBlockBytes - left});
+    for (const size_t zeros : {1ul, 6ul, 7ul, 100ul, kBlockBytes, 3 * kBlockBytes + 5}) {
+      EXPECT_EQ(log.Check(log.bytes() + std::string(zeros, '\0')), LogCondition::kWhole)
+          << left << " and " << zeros;
+    }
+  }
+}
+
+TEST(WriteAheadLogTest, FindsATornCommitBeforeZeros) {
+  const Log log({20, 300, 5 * kBlockBytes});
+  const std::string zeros(2 * kBlockBytes, '\0');
+  for (size_t size = log.last_start() + 5; size < log.bytes().size(); size += 997) {
+    EXPECT_EQ(log.Check(log.bytes().substr(0, size) + zeros), LogCondition::kTornTail) << size;
+  }
+  EXPECT_EQ(log.CheckWithZeros(log.last_start(), log.bytes().size() - 1), LogCondition::kTornTail)
+      << "its last byte alone";
+}
+
+TEST(WriteAheadLogTest, FindsACommitBehindZeros) {
+  const Log log({20, 300, 2 * kBlockBytes, 40});
+  for (const size_t zeros : {kBlockBytes, 2 * kBlockBytes}) {
+    const std::string lost = log.bytes().substr(0, log.start(1)) + std::string(zeros, '\0') +
+                             log.bytes().substr(log.last_start());
+    EXPECT_EQ(log.Check(lost), LogCondition::kRecordLost) << zeros;
   }
 }
 
