@@ -1,5 +1,8 @@
 #include "core/store/record_value.h"
 
+#include "absl/strings/str_cat.h"
+#include "core/base/error.h"
+
 namespace normd {
 namespace {
 
@@ -25,6 +28,16 @@ int64_t RevisionOf(absl::string_view value) {
 }
 
 absl::string_view DataOf(absl::string_view value) { return value.substr(kRevisionBytes); }
+
+absl::Status ValueDamaged(absl::string_view name, absl::string_view why) {
+  return MakeError(Reason::kRecordDamaged,
+                   absl::StrCat("the stored record of '", name, "' is damaged: ", why),
+                   {{"name", name}});
+}
+
+absl::Status NoRevision(absl::string_view name, absl::string_view value) {
+  return ValueDamaged(name, absl::StrCat("no revision in ", value.size(), " bytes"));
+}
 
 std::string EndOfPrefix(absl::string_view prefix) {
   std::string end(prefix);

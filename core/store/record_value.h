@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
 namespace normd {
@@ -21,6 +22,11 @@ int64_t RevisionOf(absl::string_view value);
 
 // The data of a value. REQUIRES: RevisionOf(value) > 0.
 absl::string_view DataOf(absl::string_view value);
+
+// The record of `name` is damaged, RECORD_DAMAGED: for a reason that is told, or because its value
+// is no record.
+absl::Status ValueDamaged(absl::string_view name, absl::string_view why);
+absl::Status NoRevision(absl::string_view name, absl::string_view value);
 
 // The first key behind all that begin with `prefix`; empty when there is none.
 std::string EndOfPrefix(absl::string_view prefix);

@@ -48,14 +48,8 @@ absl::string_view ToView(const Slice& slice) {
   return absl::string_view(slice.data(), slice.size());
 }
 
-absl::Status Damaged(absl::string_view name, absl::string_view why) {
-  return MakeError(Reason::kRecordDamaged,
-                   absl::StrCat("the stored record of '", name, "' is damaged: ", why),
-                   {{"name", name}});
-}
-
 absl::Status ReadError(const rocksdb::Status& status, absl::string_view name) {
-  if (status.IsCorruption()) return Damaged(name, status.ToString());
+  if (status.IsCorruption()) return ValueDamaged(name, status.ToString());
   return MakeError(Reason::kStoreUnavailable,
                    absl::StrCat("cannot read '", name, "': ", status.ToString()));
 }
@@ -118,6 +112,7 @@ class LogFile final : public rocksdb::FSWritableFileOwnerWrapper {
   ZerosAhead zeros_;
 };
 
+// The file system, whose write-ahead logs are those.
 class StoreFileSystem final : public rocksdb::FileSystemWrapper {
  public:
   using FileSystemWrapper::FileSystemWrapper;
@@ -194,7 +189,7 @@ absl::StatusOr<StoredRecord> RocksdbStateStore::Load(absl::string_view name) con
   }
   if (!status.ok()) return ReadError(status, name);
   const int64_t revision = RevisionOf(ToView(value));
-  if (revision == 0) return Damaged(name, absl::StrCat("no revision in ", value.size(), " bytes"));
+  if (revision == 0) return NoRevision(name, ToView(value));
   known_.EndRead(name, ticket, revision);
   return StoredRecord{std::string(name), revision, std::string(DataOf(ToView(value)))};
 }
@@ -245,8 +240,8 @@ absl::StatusOr<bool> RocksdbStateStore::CheckExpected(const StoreMutation& mutat
   const rocksdb::Status status =
       db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ToSlice(mutation.name), &value);
   const bool is_delete = !mutation.data.has_value();
-  bool damaged = status.IsCorruption();
   int64_t found = 0;
+  bool damaged = status.IsCorruption();
   if (status.ok()) {
     found = RevisionOf(ToView(value));
     damaged = found == 0;
@@ -255,7 +250,7 @@ absl::StatusOr<bool> RocksdbStateStore::CheckExpected(const StoreMutation& mutat
   }
   if (damaged && !is_delete) {
     // Who expects nothing to be there has not seen what the record holds.
-    if (mutation.expected_revision == 0) return Damaged(mutation.name, status.ToString());
+    if (mutation.expected_revision == 0) return ValueDamaged(mutation.name, status.ToString());
     surroundings_.events->Tell(absl::StrCat("event=damaged_record_replaced name=\"", mutation.name,
                                             "\" revision=", mutation.revision));
   }
@@ -290,7 +285,8 @@ void RocksdbStateStore::StopCompactionAtDamage() {
 
 absl::Status RocksdbStateStore::ToCommitStatus(const rocksdb::Status& status) const {
   if (status.ok()) return absl::OkStatus();
-  const auto message = absl::StrCat("a write to '", directory(), "' failed: ", status.ToString());
+  const std::string message =
+      absl::StrCat("a write to '", directory(), "' failed: ", status.ToString());
   // Incomplete: the buffers are full, and moving them to tables failed before.
   const bool no_space =
       status.IsNoSpace() || (status.IsIncomplete() && surroundings_.listener->last_is_no_space());
@@ -330,7 +326,7 @@ absl::StatusOr<std::vector<StoredRecord>> RocksdbStateStore::List(absl::string_v
     const int64_t revision = RevisionOf(ToView(value));
     if (revision == 0) {
       if (!found.empty()) return found;
-      return Damaged(name, absl::StrCat("no revision in ", value.size(), " bytes"));
+      return NoRevision(name, ToView(value));
     }
     const absl::string_view data = DataOf(ToView(value));
     const auto data_bytes = static_cast<int64_t>(data.size());
@@ -359,6 +355,7 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
   result.create_if_missing = true;
   result.paranoid_checks = true;
   result.wal_recovery_mode = mode;
+  result.recycle_log_file_num = 0;
   result.write_buffer_size = static_cast<size_t>(options.write_buffer_bytes);
   result.max_write_buffer_number = kStoreWriteBuffers;
   result.max_total_wal_size = static_cast<uint64_t>(4 * options.write_buffer_bytes);
@@ -368,6 +365,7 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
   result.level0_stop_writes_trigger = std::numeric_limits<int>::max();
   result.hard_pending_compaction_bytes_limit = 0;
   result.compression = rocksdb::kNoCompression;
+  result.bottommost_compression = rocksdb::kNoCompression;
   result.listeners.push_back(surroundings.listener);
   result.info_log = std::make_shared<NoLog>();
 

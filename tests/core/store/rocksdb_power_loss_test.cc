@@ -14,6 +14,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/store/rocksdb_state_store.h"
@@ -38,6 +39,8 @@ class RocksdbPowerLossTest : public testing::Test {
     ASSERT_TRUE(Shell(absl::StrCat("truncate -s 96M ", image_, " && mkfs.ext4 -q -F ", image_,
                                    " && mkdir ", mount_)));
     if (!Mount()) {
+      // ctest takes the word for the whole program.
+      ASSERT_EQ(testing::UnitTest::GetInstance()->failed_test_count(), 0) << "cannot mount";
       GTEST_SKIP() << "SKIPPED: this test needs root and a loop device, so what a power loss does "
                       "to a store was not tested";
     }

@@ -8,10 +8,10 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "tests/core/store/store_test_util.h"
 
 namespace normd {
@@ -27,11 +27,7 @@ void RunAndKill(const WriterRun& run, std::map<std::string, int64_t>& acknowledg
   const pid_t writer = fork();
   if (writer == 0) {
     dup2(ends[1], STDOUT_FILENO);
-    for (const std::string& variable : run.environment) {
-      const std::pair<std::string, std::string> parts =
-          absl::StrSplit(variable, absl::MaxSplits('=', 1));
-      setenv(parts.first.c_str(), parts.second.c_str(), 1);
-    }
+    for (const std::string& variable : run.environment) putenv(strdup(variable.c_str()));
     execl(NORMD_STORE_WRITER, NORMD_STORE_WRITER, run.directory.c_str(), kThreads, nullptr);
     _exit(127);
   }

@@ -13,15 +13,16 @@
 
 namespace normd {
 
-// Runs store_writer, and kills it once it has acknowledged `commits_min` commits.
+// A run of store_writer.
 struct WriterRun {
   std::string directory;
-  int commits_min = 1;
+  int commits_min = 1;                               // acknowledged before it is killed
   std::vector<std::string> environment = {};         // "NAME=value" each, beside this process's
   std::function<void(pid_t)> before_kill = nullptr;  // gets the writer
 };
 
-// The revisions that the writer acknowledged, by name; older ones are replaced.
+// Runs the writer and kills it. Sets in `acknowledged` the last revision that it acknowledged of
+// each name.
 void RunAndKill(const WriterRun& run, std::map<std::string, int64_t>& acknowledged);
 
 // What `store` has lost, or should not have, after its writer was killed; empty: all is well. Then

@@ -30,8 +30,6 @@ class AppendedFile {
     return all.size() - appended_.size();
   }
 
-  const std::string& path() const { return path_; }
-
  private:
   const TempFolder folder_;
   const std::string path_;
