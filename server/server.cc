@@ -43,8 +43,8 @@ namespace normd {
 namespace {
 
 // How long calls that are no streams get to end once the streams have, and after how long without
-// one nobody sends any: an answer must reach its client, and the client's next call the server. An
-// idle server waits less.
+// one nobody sends any: an answer must reach its client, and the client's next call the server. A
+// server that had little to do waits less.
 constexpr absl::Duration kUnaryGrace = absl::Seconds(1);
 constexpr absl::Duration kUnaryIdle = absl::Milliseconds(20);
 constexpr absl::Duration kUnaryQuiet = absl::Milliseconds(200);

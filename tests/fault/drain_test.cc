@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "normd/v1/normalization_service.grpc.pb.h"
 #include "normd/v1/state_service.grpc.pb.h"
 #include "tests/fault/fault_fixture.h"
@@ -21,8 +23,6 @@ namespace normd::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-class DrainTest : public FaultTest {};
 
 v1::NormalizeRequest PairRequest() {
   v1::NormalizeRequest request;
@@ -65,6 +65,10 @@ class CallLoad {
     return failures_.empty();
   }
 
+  // From Hold to Release the unary clients take no answer and send no call.
+  void Hold() { SetHeld(true); }
+  void Release() { SetHeld(false); }
+
   // How each client's last call failed, once all have.
   std::vector<grpc::Status> AwaitFailures() {
     for (std::thread& thread : threads_) thread.join();
@@ -79,6 +83,20 @@ class CallLoad {
     v1::NormalizeResponse response;
     grpc::Status status;
   };
+
+  void SetHeld(bool held) {
+    absl::MutexLock lock(&mutex_);
+    held_ = held;
+  }
+
+  void AwaitRelease() {
+    const auto released = [this] {
+      mutex_.AssertReaderHeld();
+      return !held_;
+    };
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&released));
+  }
 
   // Whether the client goes on.
   bool Record(const grpc::Status& status) {
@@ -104,6 +122,7 @@ class CallLoad {
     void* tag = nullptr;
     bool ok = false;
     for (int open = clients; open > 0 && queue.Next(&tag, &ok);) {
+      AwaitRelease();
       auto* const client = static_cast<UnaryClient*>(tag);
       if (Record(client->status)) {
         start(*client);
@@ -133,8 +152,42 @@ class CallLoad {
   std::vector<std::thread> threads_;
 
   absl::Mutex mutex_;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t answers_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<grpc::Status> failures_ ABSL_GUARDED_BY(mutex_);
+};
+
+class DrainTest : public FaultTest {
+ protected:
+  static constexpr int kUnaryClients = 1000;
+  static constexpr int kStreamClients = 4;
+
+  // Ends a server under load by `end`, which sends SIGTERM, and checks that its clients are told.
+  void CheckClientsAreTold(const std::function<void(ServerProcess&, CallLoad&)>& end) {
+    auto server = ServerProcess::Start({});
+    ASSERT_TRUE(server.ok()) << server.status();
+    CallLoad load((*server)->address(), kUnaryClients, kStreamClients);
+    EXPECT_TRUE(load.AwaitAnswers(3 * kUnaryClients));
+    end(**server, load);
+    const std::vector<grpc::Status> failures = load.AwaitFailures();
+    EXPECT_EQ(failures.size(), kUnaryClients + kStreamClients);
+    // On a busy machine a few clients are late: their next call comes when the server closes its
+    // connections, or is gone. Without the gate only the streams are told.
+    int told = 0;
+    for (const grpc::Status& status : failures) {
+      if (status.error_code() == grpc::StatusCode::CANCELLED ||
+          absl::StrContains(status.error_message(), "failed to connect")) {
+        continue;
+      }
+      ASSERT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+      ASSERT_THAT(status.error_details(), HasSubstr("SHUTTING_DOWN")) << status.error_message();
+      ++told;
+    }
+    EXPECT_GT(told, (kUnaryClients + kStreamClients) * 3 / 4);
+    const auto ended = (*server)->Wait(absl::Seconds(40));
+    ASSERT_TRUE(ended.has_value()) << (*server)->Log();
+    EXPECT_EQ(ended->code, 0) << (*server)->Log();
+  }
 };
 
 TEST_F(DrainTest, LosesNothingAcknowledgedAndExitsWithZero) {
@@ -165,32 +218,36 @@ TEST_F(DrainTest, TurnsHealthToNotServing) {
 }
 
 TEST_F(DrainTest, TellsCallsThatItShutsDown) {
-  constexpr int kUnaryClients = 1000;
-  constexpr int kStreamClients = 4;
   for (int round = 0; round < 3; ++round) {
-    auto server = ServerProcess::Start({});
-    ASSERT_TRUE(server.ok()) << server.status();
-    CallLoad load((*server)->address(), kUnaryClients, kStreamClients);
-    EXPECT_TRUE(load.AwaitAnswers(3 * kUnaryClients));
-    (*server)->Signal(SIGTERM);
-    const std::vector<grpc::Status> failures = load.AwaitFailures();
-    EXPECT_EQ(failures.size(), kUnaryClients + kStreamClients);
-    // On a busy machine a few clients are late: their next call comes when the server closes its
-    // connections, or is gone. Without the gate only the streams are told.
-    int told = 0;
-    for (const grpc::Status& status : failures) {
-      if (status.error_code() == grpc::StatusCode::CANCELLED ||
-          absl::StrContains(status.error_message(), "failed to connect")) {
-        continue;
-      }
-      ASSERT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
-      ASSERT_THAT(status.error_details(), HasSubstr("SHUTTING_DOWN")) << status.error_message();
-      ++told;
-    }
-    EXPECT_GT(told, (kUnaryClients + kStreamClients) * 3 / 4);
-    const auto ended = (*server)->Wait(absl::Seconds(40));
-    ASSERT_TRUE(ended.has_value()) << (*server)->Log();
-    EXPECT_EQ(ended->code, 0) << (*server)->Log();
+    CheckClientsAreTold([](ServerProcess& server, CallLoad&) { server.Signal(SIGTERM); });
+  }
+}
+
+TEST_F(DrainTest, TellsCallsOfClientsThatPause) {
+  for (int round = 0; round < 3; ++round) {
+    CheckClientsAreTold([](ServerProcess& server, CallLoad& load) {
+      // They have all their answers when SIGTERM comes, and send their next calls after it.
+      load.Hold();
+      EXPECT_FALSE(server.Wait(absl::Milliseconds(50)).has_value());
+      server.Signal(SIGTERM);
+      EXPECT_FALSE(server.Wait(absl::Milliseconds(100)).has_value());
+      load.Release();
+    });
+  }
+}
+
+TEST_F(DrainTest, TellsCallsWhenItPauses) {
+  for (const int milliseconds : {1, 3, 6, 10}) {
+    CheckClientsAreTold([milliseconds](ServerProcess& server, CallLoad& load) {
+      // Its time to wait for calls is over when it goes on, and they have come meanwhile.
+      load.Hold();
+      server.Signal(SIGTERM);
+      EXPECT_FALSE(server.Wait(absl::Milliseconds(milliseconds)).has_value());
+      server.Signal(SIGSTOP);
+      load.Release();
+      EXPECT_FALSE(server.Wait(absl::Milliseconds(400)).has_value());
+      server.Signal(SIGCONT);
+    });
   }
 }
 
