@@ -71,8 +71,9 @@ inline constexpr int64_t kIdleBufferBytesMax = 128 * kMiB;
 inline constexpr int64_t kDefaultWriteShards = 1;
 inline constexpr int64_t kWriteShardsMax = 64;
 inline constexpr int64_t kCommitBytesMax = 128 * kMiB;
-// What is kept of the memory of past copies of states, and of past records, for the next ones.
-inline constexpr int64_t kIdleStateBytesMax = 2 * kMiB;
+// What is kept of the memory of past copies of states, and of past records, for the next ones: a
+// commit of some thousands of small states.
+inline constexpr int64_t kIdleStateBytesMax = 16 * kMiB;
 inline constexpr int64_t kDefaultDirtyBytes = 256 * kMiB;
 inline constexpr int64_t kDefaultPendingUpdates = 65536;
 // A few syncs long, so that relaxed updates cost a part of the disk's time and of a core's.

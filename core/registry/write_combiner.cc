@@ -182,12 +182,18 @@ WriteCombiner::Batch WriteCombiner::Seal() {
 }
 
 absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
-  mutations_.resize(batch.size());
-  size_t count = 0;
+  by_name_.clear();
   for (const Sealed& sealed : batch) {
     // A state that was made and deleted since the last commit leaves no trace.
     if (!sealed.changed || (sealed.state == nullptr && sealed.expected_revision == 0)) continue;
-    StoreMutation& mutation = mutations_[count++];
+    by_name_.push_back(&sealed);
+  }
+  std::sort(by_name_.begin(), by_name_.end(),
+            [](const Sealed* a, const Sealed* b) { return a->entry->name() < b->entry->name(); });
+  if (mutations_.size() < by_name_.size()) mutations_.resize(by_name_.size());
+  for (size_t i = 0; i < by_name_.size(); ++i) {
+    const Sealed& sealed = *by_name_[i];
+    StoreMutation& mutation = mutations_[i];
     mutation.name = sealed.entry->name();
     mutation.expected_revision = sealed.expected_revision;
     if (sealed.state == nullptr) {
@@ -198,7 +204,7 @@ absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
     if (!mutation.data.has_value()) mutation.data.emplace();
     encoder_.Encode(*sealed.state, *mutation.data);
   }
-  return absl::MakeConstSpan(mutations_).first(count);
+  return absl::MakeConstSpan(mutations_).first(by_name_.size());
 }
 
 void WriteCombiner::KeepFewRecords() {

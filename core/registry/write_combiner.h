@@ -94,7 +94,7 @@ class WriteCombiner {
   void Enqueue(const std::shared_ptr<StateEntry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes what is queued, up to kCommitBytesMax.
   Batch Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The changes of the batch, until KeepFewRecords.
+  // The changes of the batch, in the order of their names, until KeepFewRecords.
   absl::Span<const StoreMutation> Encode(const Batch& batch);
   // Commits, trying again while the store is blocked; returns why it never will.
   absl::Status Commit(absl::Span<const StoreMutation> mutations);
@@ -118,6 +118,7 @@ class WriteCombiner {
   StatePool pool_;
   // The committer's, whose memory is used again.
   StateEncoder encoder_;
+  std::vector<const Sealed*> by_name_;
   std::vector<StoreMutation> mutations_;
 
   absl::Mutex mutex_;

@@ -19,7 +19,7 @@ namespace normd {
 // that is not there. Thread-safe.
 class KnownRevisions {
  public:
-  // REQUIRES: places is a power of two, kMutexes at least.
+  // REQUIRES: places is a power of two, kMutexes * kPlacesOfASet at least.
   explicit KnownRevisions(size_t places);
 
   // Whether the record of `name` is known to be at `revision` (0: there is none).
@@ -41,15 +41,23 @@ class KnownRevisions {
   struct Place {
     uint64_t hash = 0;
     int64_t revision = kUnknown;
-    uint64_t writes = 0;  // begun and ended, of all names that have this place
   };
 
-  size_t IndexOf(uint64_t hash) const { return hash & (places_.size() - 1); }
+  // Where the names of one index are: the one that was told last comes first.
+  static constexpr size_t kPlacesOfASet = 4;
+  struct Set {
+    uint64_t writes = 0;  // begun and ended, of all names that have this set
+    std::array<Place, kPlacesOfASet> places;
+
+    void Keep(uint64_t hash, int64_t revision);
+  };
+
+  size_t IndexOf(uint64_t hash) const { return hash & (sets_.size() - 1); }
   absl::Mutex& MutexOf(size_t index) const { return mutexes_[index % kMutexes]; }
 
   mutable std::array<absl::Mutex, kMutexes> mutexes_;
   // Each guarded by its MutexOf.
-  std::vector<Place> places_;
+  std::vector<Set> sets_;
 };
 
 }  // namespace normd

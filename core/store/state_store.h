@@ -54,6 +54,7 @@ class StateStore {
   //   RECORD_DAMAGED when nothing is expected and what is there cannot be read (metadata "name");
   //   STORE_FULL (kResourceExhausted) when the disk has no space: reads go on, and the same commit
   //     may be tried again; after a crash it may turn out to have been made.
+  // Quickest when they come in the order of their names.
   // REQUIRES: no name stands in `mutations` twice.
   virtual absl::Status Commit(absl::Span<const StoreMutation> mutations) = 0;
 
