@@ -224,6 +224,13 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    try:
+        # Before the quarter of an hour whose results go there.
+        os.makedirs(arguments.output, exist_ok=True)
+    except OSError as error:
+        print(f"compare: cannot make the folder '{arguments.output}': {error.strerror}",
+              file=sys.stderr)
+        return 1
     scratch = tempfile.mkdtemp(prefix="normd_compare_")
     servers = []
     try:

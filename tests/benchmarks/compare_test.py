@@ -103,7 +103,8 @@ class FiguresTest(unittest.TestCase):
 
 class QuickRunTest(unittest.TestCase):
     def test_one_round_of_two_messages_writes_the_page_and_the_picture(self):
-        with tempfile.TemporaryDirectory(prefix="normd_compare_test_") as folder:
+        with tempfile.TemporaryDirectory(prefix="normd_compare_test_") as parent:
+            folder = os.path.join(parent, "not", "there")
             done = subprocess.run(
                 [os.path.join(HERE, "compare.sh"), "--quick", f"--build-dir={BUILD_DIR}",
                  f"--output={folder}"],
@@ -123,6 +124,14 @@ class QuickRunTest(unittest.TestCase):
         self.assertIn("Below the aims", found)
         bars = [bar for bar in picture.iter() if bar.get("class") in ("normd", "Python")]
         self.assertEqual(len(bars), 2 * 6 * len(PAYLOADS))
+
+    def test_a_folder_that_cannot_be_made_is_told_before_anything_is_measured(self):
+        done = subprocess.run(
+            [os.path.join(HERE, "compare.sh"), f"--build-dir={BUILD_DIR}", "--output=/dev/null/x"],
+            capture_output=True, text=True, timeout=10, check=False)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertEqual(done.stderr, "compare: cannot make the folder '/dev/null/x': "
+                                      "Not a directory\n")
 
 
 if __name__ == "__main__":
