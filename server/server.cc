@@ -42,11 +42,10 @@
 namespace normd {
 namespace {
 
-// How long calls that are no streams get to end once the streams have, and after how long without
-// one nobody sends any: an answer must reach its client, and the client's next call the server. A
-// server that had little to do waits less.
+// How long calls that are no streams get to be committed once the streams have ended, and to come,
+// and after how long without one nobody sends any: an answer must reach its client, and the
+// client's next call the server.
 constexpr absl::Duration kUnaryGrace = absl::Seconds(1);
-constexpr absl::Duration kUnaryIdle = absl::Milliseconds(20);
 constexpr absl::Duration kUnaryQuiet = absl::Milliseconds(200);
 
 constexpr const char* kOurServices[] = {"normd.v1.StateService", "normd.v1.NormalizationService"};
@@ -260,11 +259,10 @@ class RunningServer final : public Server {
       if (!ended) spdlog::warn("event=drain_timeout");
     }
     gate_.Close();
-    const absl::Time deadline = absl::Now() + kUnaryGrace;
     // Before the server's end, which waits for every call: a store that takes no writes would keep
     // it from ending.
     registry_.Shutdown(kUnaryGrace);
-    if (server_ != nullptr) gate_.AwaitQuiet(kUnaryIdle, kUnaryQuiet, deadline - absl::Now());
+    if (server_ != nullptr) gate_.AwaitQuiet(kUnaryQuiet, kUnaryGrace);
     standard_calls_.Drain();
     if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kUnaryGrace));
     queue_.reset();

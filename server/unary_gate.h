@@ -25,20 +25,12 @@ class UnaryGate {
   absl::Status Enter();
 
   void Close() { closed_ = true; }
-  // Waits until none has been refused for `quiet`, or for `idle` where none has been refused at all
-  // and few came in the second before; no longer than `timeout`. Time in which the machine stood
-  // still hardly counts. REQUIRES: closed.
-  void AwaitQuiet(absl::Duration idle, absl::Duration quiet, absl::Duration timeout);
+  // Waits until none has been refused for `quiet`, for about `timeout` at most. Time for which the
+  // process was kept from running counts for neither. REQUIRES: closed.
+  void AwaitQuiet(absl::Duration quiet, absl::Duration timeout);
 
  private:
-  // So many calls in a row make a gate busy.
-  static constexpr int64_t kBusyCalls = 64;
-
   std::atomic<bool> closed_ = false;
-  // How many were let in, and when the last whole kBusyCalls of them were, as nanoseconds since the
-  // epoch.
-  std::atomic<int64_t> entered_ = 0;
-  std::atomic<int64_t> busy_at_ = 0;
 
   absl::Mutex mutex_;
   int64_t refused_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -52,7 +52,7 @@ inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
 inline constexpr int64_t kDefaultStoreCacheBytes = 64 * kMiB;
 inline constexpr int64_t kStoreWriteBufferBytesMin = kMiB;
 inline constexpr int64_t kStoreWriteBuffers = 3;
-// Revisions that are remembered, 24 bytes each, to spare commits a read; a power of two.
+// Revisions that are remembered, 18 bytes each, to spare commits a read; a power of two.
 inline constexpr int64_t kStoreKnownRevisions = int64_t{1} << 18;
 // Room that a commit leaves on the disk, for RocksDB to move its buffers to tables.
 inline constexpr int64_t kDefaultStoreReservedBytes = 256 * kMiB;
@@ -71,8 +71,8 @@ inline constexpr int64_t kIdleBufferBytesMax = 128 * kMiB;
 inline constexpr int64_t kDefaultWriteShards = 1;
 inline constexpr int64_t kWriteShardsMax = 64;
 inline constexpr int64_t kCommitBytesMax = 128 * kMiB;
-// What is kept of the memory of past copies of states, and of past records, for the next ones: a
-// commit of some thousands of small states.
+// What is kept of the memory of past copies of states, and as much of past records, for the next
+// ones: a commit of some thousands of small states.
 inline constexpr int64_t kIdleStateBytesMax = 16 * kMiB;
 inline constexpr int64_t kDefaultDirtyBytes = 256 * kMiB;
 inline constexpr int64_t kDefaultPendingUpdates = 65536;
@@ -138,7 +138,7 @@ static_assert(kCacheMemoryParts + kWritesMemoryParts + kStreamsMemoryParts + kCa
                       kWatchesMemoryParts + kSpareMemoryParts ==
                   kMemoryParts,
               "the memory is dealt out, all of it");
-static_assert(kCopiesOfADraft * kDefaultDirtyBytes <=
+static_assert(kCopiesOfADraft * kDefaultDirtyBytes + 2 * kIdleStateBytesMax <=
                   (kDefaultMemoryBytes - kStoreWriteBuffers * kDefaultStoreWriteBufferBytes -
                    kDefaultStoreCacheBytes) /
                       kMemoryParts * kWritesMemoryParts,

@@ -6,14 +6,13 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "core/base/limits.h"
 
 namespace normd {
 
 // The states that nobody holds, until the pool is closed.
 class StatePool::Idle {
  public:
-  explicit Idle(MemoryBudget* memory) : memory_(memory) {}
+  Idle(MemoryBudget* memory, int64_t bytes_max) : bytes_max_(bytes_max), memory_(memory) {}
 
   // One in whose memory `state` fits without much to spare; null when there is none at hand.
   std::unique_ptr<NormState> TakeFor(const NormState& state) ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -32,7 +31,7 @@ class StatePool::Idle {
   void Put(std::unique_ptr<NormState> state) ABSL_LOCKS_EXCLUDED(mutex_) {
     const int64_t bytes = state->MemoryBytes();
     absl::MutexLock lock(&mutex_);
-    if (memory_ == nullptr || bytes_ + bytes > kIdleStateBytesMax ||
+    if (memory_ == nullptr || bytes_ + bytes > bytes_max_ ||
         !memory_->HasRoom(MemoryUse::kWrites)) {
       return;
     }
@@ -53,13 +52,16 @@ class StatePool::Idle {
     memory_->Add(MemoryUse::kWrites, bytes);
   }
 
+  const int64_t bytes_max_;
+
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<NormState>> states_ ABSL_GUARDED_BY(mutex_);
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   MemoryBudget* memory_ ABSL_GUARDED_BY(mutex_);  // null: closed
 };
 
-StatePool::StatePool(MemoryBudget* memory) : idle_(std::make_shared<Idle>(memory)) {}
+StatePool::StatePool(MemoryBudget* memory, int64_t bytes_max)
+    : idle_(std::make_shared<Idle>(memory, bytes_max)) {}
 
 StatePool::~StatePool() { idle_->Close(); }
 

@@ -1,6 +1,7 @@
 #ifndef NORMD_CORE_REGISTRY_STATE_POOL_H_
 #define NORMD_CORE_REGISTRY_STATE_POOL_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "core/base/memory_budget.h"
@@ -13,15 +14,16 @@ namespace normd {
 // its arrays each time, mostly on two threads. Thread-safe.
 class StatePool {
  public:
-  // `memory` outlives the pool; what the pool keeps counts there as MemoryUse::kWrites.
-  explicit StatePool(MemoryBudget* memory);
+  // `memory` outlives the pool; what the pool keeps, up to `bytes_max`, counts there as
+  // MemoryUse::kWrites.
+  StatePool(MemoryBudget* memory, int64_t bytes_max);
   // Copies may outlive the pool.
   ~StatePool();
 
   StatePool(const StatePool&) = delete;
   StatePool& operator=(const StatePool&) = delete;
 
-  // A copy of `state`, whose memory is kept once it is let go of, up to kIdleStateBytesMax.
+  // A copy of `state`, whose memory is kept once it is let go of.
   std::shared_ptr<NormState> Copy(const NormState& state);
 
  private:

@@ -41,8 +41,11 @@ StateRegistry::StateRegistry(const Options& options, StateStore* store, const Cl
   WriteCombiner::Options write = options.write;
   write.pending_updates_max =
       std::max<int64_t>(1, write.pending_updates_max / options.write_shards);
+  const int64_t share = options.memory->share(MemoryUse::kWrites);
+  const int64_t idle_bytes = std::min(write.idle_bytes_max, share / 16);
+  write.idle_bytes_max = idle_bytes / options.write_shards;
   write.dirty_bytes_max =
-      std::min(write.dirty_bytes_max, options.memory->share(MemoryUse::kWrites) / kCopiesOfADraft);
+      std::min(write.dirty_bytes_max, (share - 2 * idle_bytes) / kCopiesOfADraft);
   write.dirty_bytes_max = std::max<int64_t>(1, write.dirty_bytes_max / options.write_shards);
   for (int i = 0; i < options.write_shards; ++i) {
     combiners_.push_back(

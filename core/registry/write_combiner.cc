@@ -13,6 +13,12 @@ namespace {
 // However long the last commit took.
 constexpr absl::Duration kGatherTimeMax = absl::Milliseconds(2);
 
+// Of memory.
+int64_t BytesOf(const StoreMutation& mutation) {
+  const size_t data = mutation.data.has_value() ? mutation.data->capacity() : 0;
+  return static_cast<int64_t>(sizeof(StoreMutation) + mutation.name.capacity() + data);
+}
+
 // Whether the same commit may succeed later.
 bool CanBeTriedAgain(const absl::Status& status) {
   return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
@@ -26,7 +32,8 @@ WriteCombiner::WriteCombiner(const Options& options, MemoryBudget* memory, State
       store_(store),
       clock_(clock),
       observer_(observer),
-      pool_(memory),
+      pool_(memory, options.idle_bytes_max),
+      kept_memory_(memory, MemoryUse::kWrites),
       memory_(memory, MemoryUse::kWrites) {
   absl::MutexLock lock(&join_mutex_);
   committer_ = std::thread([this] { Run(); });
@@ -182,37 +189,42 @@ WriteCombiner::Batch WriteCombiner::Seal() {
 }
 
 absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
-  by_name_.clear();
+  std::vector<const Sealed*> by_name;
+  by_name.reserve(batch.size());
   for (const Sealed& sealed : batch) {
     // A state that was made and deleted since the last commit leaves no trace.
     if (!sealed.changed || (sealed.state == nullptr && sealed.expected_revision == 0)) continue;
-    by_name_.push_back(&sealed);
+    by_name.push_back(&sealed);
   }
-  std::sort(by_name_.begin(), by_name_.end(),
+  std::sort(by_name.begin(), by_name.end(),
             [](const Sealed* a, const Sealed* b) { return a->entry->name() < b->entry->name(); });
-  if (mutations_.size() < by_name_.size()) mutations_.resize(by_name_.size());
-  for (size_t i = 0; i < by_name_.size(); ++i) {
-    const Sealed& sealed = *by_name_[i];
+  while (mutations_.size() < by_name.size()) {
+    mutation_bytes_ += BytesOf(mutations_.emplace_back());
+  }
+  for (size_t i = 0; i < by_name.size(); ++i) {
+    const Sealed& sealed = *by_name[i];
     StoreMutation& mutation = mutations_[i];
+    mutation_bytes_ -= BytesOf(mutation);
     mutation.name = sealed.entry->name();
     mutation.expected_revision = sealed.expected_revision;
     if (sealed.state == nullptr) {
       mutation.data.reset();
-      continue;
+    } else {
+      mutation.revision = sealed.state->revision;
+      if (!mutation.data.has_value()) mutation.data.emplace();
+      encoder_.Encode(*sealed.state, *mutation.data);
     }
-    mutation.revision = sealed.state->revision;
-    if (!mutation.data.has_value()) mutation.data.emplace();
-    encoder_.Encode(*sealed.state, *mutation.data);
+    mutation_bytes_ += BytesOf(mutation);
   }
-  return absl::MakeConstSpan(mutations_).first(by_name_.size());
+  return absl::MakeConstSpan(mutations_).first(by_name.size());
 }
 
 void WriteCombiner::KeepFewRecords() {
-  auto bytes = static_cast<int64_t>(mutations_.size() * sizeof(StoreMutation));
-  for (const StoreMutation& mutation : mutations_) {
-    if (mutation.data.has_value()) bytes += static_cast<int64_t>(mutation.data->capacity());
+  if (mutation_bytes_ > options_.idle_bytes_max) {
+    mutations_ = {};
+    mutation_bytes_ = 0;
   }
-  if (bytes > kIdleStateBytesMax) mutations_ = {};
+  kept_memory_.Resize(mutation_bytes_);
 }
 
 absl::Status WriteCombiner::Commit(absl::Span<const StoreMutation> mutations) {

@@ -40,6 +40,9 @@ class WriteCombiner {
     // Bytes of drafts that may wait for a commit; more changes are refused with WRITE_QUEUE_FULL.
     // From half of it on a relaxed change is answered as a durable one, which slows its sender.
     int64_t dirty_bytes_max = kDefaultDirtyBytes;
+    // Bytes of memory of past copies of states, and as many of past records, that are kept for the
+    // next ones.
+    int64_t idle_bytes_max = kIdleStateBytesMax;
     // How long a relaxed change waits for others before it is committed. One that is waited for, a
     // quarter of dirty_bytes_max or the end does not let it wait: then all are committed at once.
     absl::Duration relaxed_commit_delay = kDefaultRelaxedCommitDelay;
@@ -98,7 +101,7 @@ class WriteCombiner {
   absl::Span<const StoreMutation> Encode(const Batch& batch);
   // Commits, trying again while the store is blocked; returns why it never will.
   absl::Status Commit(absl::Span<const StoreMutation> mutations);
-  // Lets go of the memory of mutations_ when it is much.
+  // Lets go of the records when they take much memory.
   void KeepFewRecords();
   // Waits; false when there is no more patience.
   bool WaitBeforeRetry(const absl::Status& status);
@@ -118,8 +121,9 @@ class WriteCombiner {
   StatePool pool_;
   // The committer's, whose memory is used again.
   StateEncoder encoder_;
-  std::vector<const Sealed*> by_name_;
   std::vector<StoreMutation> mutations_;
+  int64_t mutation_bytes_ = 0;     // of memory that they take
+  MemoryReservation kept_memory_;  // of that, between commits
 
   absl::Mutex mutex_;
   absl::CondVar wake_;

@@ -214,6 +214,12 @@ absl::Status DataFolder::CheckSpace(int64_t bytes, int64_t reserved_bytes) const
                    " bytes must leave ", reserved, " of them free"));
 }
 
+absl::Status DataFolder::CommitsLost(absl::string_view why) const {
+  return absl::DataLossError(absl::StrCat(
+      "the data folder '", path_, "' has lost acknowledged commits: ", why,
+      "; restore it from a backup, or start with --accept-data-loss to go on without them"));
+}
+
 absl::StatusOr<std::vector<std::string>> DataFolder::WriteAheadLogs() const {
   NORMD_ASSIGN_OR_RETURN(const std::vector<std::string> names, FileNames(path_));
   std::vector<std::pair<uint64_t, std::string>> logs;

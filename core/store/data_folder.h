@@ -42,6 +42,9 @@ class DataFolder {
   // 0: does not ask). Errors: STORE_FULL, STORE_UNAVAILABLE.
   absl::Status CheckSpace(int64_t bytes, int64_t reserved_bytes) const;
 
+  // The error of a folder that has lost acknowledged commits, kDataLoss: what is to be done.
+  absl::Status CommitsLost(absl::string_view why) const;
+
   // The paths of RocksDB's write-ahead logs, oldest first.
   absl::StatusOr<std::vector<std::string>> WriteAheadLogs() const;
 

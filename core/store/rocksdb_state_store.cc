@@ -49,12 +49,6 @@ absl::string_view ToView(const Slice& slice) {
   return absl::string_view(slice.data(), slice.size());
 }
 
-absl::Status ReadError(const rocksdb::Status& status, absl::string_view name) {
-  if (status.IsCorruption()) return ValueDamaged(name, status.ToString());
-  return MakeError(Reason::kStoreUnavailable,
-                   absl::StrCat("cannot read '", name, "': ", status.ToString()));
-}
-
 // Hears of errors that RocksDB finds in the background. Thread-safe.
 class ErrorListener final : public rocksdb::EventListener {
  public:
@@ -151,6 +145,9 @@ class RocksdbStateStore final : public StateStore {
                                                  int64_t bytes_max) const override;
 
  private:
+  // Reads the record of `name` into `value` and returns its revision; 0: there is none.
+  absl::StatusOr<int64_t> Read(absl::string_view name, rocksdb::PinnableSlice& value) const;
+
   // Adds the change to `batch`, unless it is made already.
   absl::Status Add(const StoreMutation& mutation, rocksdb::WriteBatch& batch) const;
 
@@ -178,20 +175,30 @@ class RocksdbStateStore final : public StateStore {
   StoreHealth health_{surroundings_.folder.path(), surroundings_.events.get()};
 };
 
+absl::StatusOr<int64_t> RocksdbStateStore::Read(absl::string_view name,
+                                                rocksdb::PinnableSlice& value) const {
+  const rocksdb::Status status =
+      db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ToSlice(name), &value);
+  if (status.IsNotFound()) return 0;
+  if (status.IsCorruption()) return ValueDamaged(name, status.ToString());
+  if (!status.ok()) {
+    return MakeError(Reason::kStoreUnavailable,
+                     absl::StrCat("cannot read '", name, "': ", status.ToString()));
+  }
+  const int64_t revision = RevisionOf(ToView(value));
+  if (revision == 0) return NoRevision(name, ToView(value));
+  return revision;
+}
+
 absl::StatusOr<StoredRecord> RocksdbStateStore::Load(absl::string_view name) const {
   rocksdb::PinnableSlice value;
   const uint64_t ticket = known_.BeginRead(name);
-  const rocksdb::Status status =
-      db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ToSlice(name), &value);
-  if (status.IsNotFound()) {
-    known_.EndRead(name, ticket, 0);
+  NORMD_ASSIGN_OR_RETURN(const int64_t revision, Read(name, value));
+  known_.EndRead(name, ticket, revision);
+  if (revision == 0) {
     return MakeError(Reason::kStateNotFound, absl::StrCat("no record has the name '", name, "'"),
                      {{"name", name}});
   }
-  if (!status.ok()) return ReadError(status, name);
-  const int64_t revision = RevisionOf(ToView(value));
-  if (revision == 0) return NoRevision(name, ToView(value));
-  known_.EndRead(name, ticket, revision);
   return StoredRecord{std::string(name), revision, std::string(DataOf(ToView(value)))};
 }
 
@@ -238,30 +245,23 @@ absl::Status RocksdbStateStore::Add(const StoreMutation& mutation,
 
 absl::StatusOr<bool> RocksdbStateStore::CheckExpected(const StoreMutation& mutation) const {
   rocksdb::PinnableSlice value;
-  const rocksdb::Status status =
-      db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ToSlice(mutation.name), &value);
+  const absl::StatusOr<int64_t> found = Read(mutation.name, value);
   const bool is_delete = !mutation.data.has_value();
-  int64_t found = 0;
-  bool damaged = status.IsCorruption();
-  if (status.ok()) {
-    found = RevisionOf(ToView(value));
-    damaged = found == 0;
-  } else if (!damaged && !status.IsNotFound()) {
-    return ReadError(status, mutation.name);
-  }
+  const bool damaged = GetReason(found.status()) == Reason::kRecordDamaged;
+  if (!found.ok() && !damaged) return found.status();
   if (damaged && !is_delete) {
     // Who expects nothing to be there has not seen what the record holds.
-    if (mutation.expected_revision == 0) return ValueDamaged(mutation.name, status.ToString());
+    if (mutation.expected_revision == 0) return found.status();
     surroundings_.events->Tell(absl::StrCat("event=damaged_record_replaced name=\"", mutation.name,
                                             "\" revision=", mutation.revision));
   }
 
-  const bool made = is_delete ? status.IsNotFound()
-                              : status.ok() && found == mutation.revision &&
+  const bool made = is_delete ? found.ok() && *found == 0
+                              : found.ok() && *found == mutation.revision &&
                                     DataOf(ToView(value)) == absl::string_view(*mutation.data);
-  if (!made && !damaged && found != mutation.expected_revision) {
+  if (!made && !damaged && *found != mutation.expected_revision) {
     return MakeError(Reason::kRevisionConflict,
-                     absl::StrCat("record '", mutation.name, "' is at revision ", found,
+                     absl::StrCat("record '", mutation.name, "' is at revision ", *found,
                                   ", expected ", mutation.expected_revision, " (0: no record)"),
                      {{"name", mutation.name}});
   }
@@ -315,6 +315,7 @@ absl::StatusOr<std::vector<StoredRecord>> RocksdbStateStore::List(absl::string_v
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   if (!end.empty()) options.iterate_upper_bound = &end_slice;
+
   std::vector<StoredRecord> found;
   int64_t bytes = 0;
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
@@ -359,6 +360,7 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
   result.write_buffer_size = static_cast<size_t>(options.write_buffer_bytes);
   result.max_write_buffer_number = kStoreWriteBuffers;
   // One hint for all names: where the last record of a commit went, the next one's place is near.
+  // It may lead a range deletion to the wrong list: there is none.
   result.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewCappedPrefixTransform(0));
   result.max_total_wal_size = static_cast<uint64_t>(4 * options.write_buffer_bytes);
   result.max_open_files = options.max_open_files;
@@ -412,12 +414,6 @@ absl::Status OpenError(const rocksdb::Status& status, const std::string& directo
   return MakeError(Reason::kStoreUnavailable, message);
 }
 
-absl::Status CommitsLost(const std::string& directory, absl::string_view why) {
-  return absl::DataLossError(absl::StrCat(
-      "the data folder '", directory, "' has lost acknowledged commits: ", why,
-      "; restore it from a backup, or start with --accept-data-loss to go on without them"));
-}
-
 // The number of the last change that recovery in `mode` finds. Changes nothing in the folder.
 rocksdb::Status LatestSequence(const RocksdbOptions& options, WALRecoveryMode mode,
                                const Surroundings& surroundings, uint64_t& sequence) {
@@ -450,7 +446,7 @@ absl::StatusOr<std::unique_ptr<rocksdb::DB>> Recover(const RocksdbOptions& optio
     NORMD_ASSIGN_OR_RETURN(const LogCondition condition, CheckWriteAheadLog(log));
     if (condition == LogCondition::kRecordLost) {
       const std::string why = absl::StrCat("damage in the middle of '", log, "'");
-      if (!options.accept_data_loss) return CommitsLost(options.directory, why);
+      if (!options.accept_data_loss) return surroundings.folder.CommitsLost(why);
       return OpenLosing(options, why, surroundings);
     }
     if (condition == LogCondition::kTornTail) {
@@ -475,7 +471,7 @@ absl::StatusOr<std::unique_ptr<rocksdb::DB>> Recover(const RocksdbOptions& optio
   if (until_damage != past_damage) {
     const std::string why =
         absl::StrCat(strict.ToString(), " after change ", until_damage, " of ", past_damage);
-    if (!options.accept_data_loss) return CommitsLost(options.directory, why);
+    if (!options.accept_data_loss) return surroundings.folder.CommitsLost(why);
     return OpenLosing(options, why, surroundings);
   }
   const rocksdb::Status status =

@@ -67,6 +67,11 @@ class GatedStore final : public StateStore {
     absl::MutexLock lock(&mutex_);
     return records_committed_;
   }
+  // The names of the last commit, in its order.
+  std::vector<std::string> last_names() const {
+    absl::MutexLock lock(&mutex_);
+    return last_names_;
+  }
   int64_t loads() const {
     absl::MutexLock lock(&mutex_);
     return loads_;
@@ -90,6 +95,8 @@ class GatedStore final : public StateStore {
       mutex_.Await(absl::Condition(&open_));
       if (!failure_.ok()) return failure_;
       records_committed_ += static_cast<int64_t>(mutations.size());
+      last_names_.clear();
+      for (const StoreMutation& mutation : mutations) last_names_.push_back(mutation.name);
     }
     return store_->Commit(mutations);
   }
@@ -111,6 +118,7 @@ class GatedStore final : public StateStore {
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   int64_t commits_begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t records_committed_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::string> last_names_ ABSL_GUARDED_BY(mutex_);
   mutable int64_t loads_ ABSL_GUARDED_BY(mutex_) = 0;
   mutable int64_t lists_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -26,7 +26,7 @@ class StatePoolTest : public testing::Test {
   int64_t counted() const { return memory_.used(MemoryUse::kWrites); }
 
   MemoryBudget memory_{kDefaultMemoryBytes};
-  StatePool pool_{&memory_};
+  StatePool pool_{&memory_, kIdleStateBytesMax};
 };
 
 TEST_F(StatePoolTest, CopiesInTheMemoryOfACopyThatIsLetGoOf) {
@@ -70,13 +70,13 @@ TEST_F(StatePoolTest, KeepsNoMoreThanItsLimitOrThanThereIsRoomFor) {
 
   MemoryBudget full(kMemoryBytesMin);
   full.Add(MemoryUse::kWrites, full.share(MemoryUse::kWrites));
-  StatePool of_full(&full);
+  StatePool of_full(&full, kIdleStateBytesMax);
   of_full.Copy(state).reset();
   EXPECT_EQ(full.used(MemoryUse::kWrites), full.share(MemoryUse::kWrites));
 }
 
 TEST_F(StatePoolTest, CopiesOutliveTheirPool) {
-  auto pool = std::make_unique<StatePool>(&memory_);
+  auto pool = std::make_unique<StatePool>(&memory_, kIdleStateBytesMax);
   const NormState state = NewState("state", 64);
   const std::shared_ptr<NormState> copy = pool->Copy(state);
   pool->Copy(state).reset();

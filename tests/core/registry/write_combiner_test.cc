@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <thread>
@@ -51,6 +52,27 @@ TEST_F(WriteCombinerTest, CommitsManyStatesWithOneSync) {
   for (const auto& outcome : outcomes) EXPECT_TRUE(outcome->Await().ok());
   EXPECT_EQ(store_.commits_begun(), 2);
   EXPECT_EQ(store_.records_committed(), 101);
+  const std::vector<std::string> names = store_.last_names();
+  EXPECT_EQ(names.size(), 100u);
+  EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
+}
+
+TEST_F(WriteCombinerTest, KeepsAndCountsTheMemoryOfFewRecords) {
+  constexpr int64_t kIdleBytesMax = 100'000;
+  Start({.idle_bytes_max = kIdleBytesMax});
+  const auto kept = [this] { return memory_.used(MemoryUse::kWrites); };
+  const auto small = NewState("small", 100);
+  EXPECT_GE(kept(), 100 * 2 * static_cast<int64_t>(sizeof(float) + sizeof(double)));
+  EXPECT_LE(kept(), kIdleBytesMax);
+  NewState("large", 100'000);
+  EXPECT_EQ(kept(), 0);
+  // Its record is kept, and the copy of before.
+  EXPECT_TRUE(Submit(small, Fold(1))->Await().ok());
+  EXPECT_TRUE(Submit(small, Fold(1))->Await().ok());
+  EXPECT_GE(kept(), small->published()->MemoryBytes());
+  EXPECT_LE(kept(), 2 * kIdleBytesMax);
+  combiner_.reset();
+  EXPECT_EQ(kept(), 0);
 }
 
 TEST_F(WriteCombinerTest, FoldsInTheOrderOfArrival) {
@@ -196,7 +218,7 @@ TEST_F(WriteCombinerTest, RefusesUpdatesBeyondTheQueue) {
 
 TEST_F(WriteCombinerTest, CountsWhatAStateGrowsByBetweenTwoCommits) {
   constexpr int64_t kDirtyBytesMax = 100'000;
-  Start({.dirty_bytes_max = kDirtyBytesMax});
+  Start({.dirty_bytes_max = kDirtyBytesMax, .idle_bytes_max = 0});
   const auto growing = NewState("growing");
   const auto other = NewState("other");
   store_.Close();
@@ -335,7 +357,7 @@ TEST_F(WriteCombinerTest, AnUpdateWaitsForTwoCommitsAtMostHoweverBusyAnotherStat
 }
 
 TEST_F(WriteCombinerTest, CountsTheMemoryOfDraftsUntilTheyAreOnDisk) {
-  Start();
+  Start({.idle_bytes_max = 0});
   const auto first = NewState("first", 100);
   const auto second = NewState("second", 200);
   EXPECT_EQ(memory_.used(MemoryUse::kWrites), 0);

@@ -1,6 +1,8 @@
 // What a RocksDB store keeps, finds and refuses when it is opened again.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rocksdb/db.h>
+#include <rocksdb/options.h>
 
 #include <filesystem>
 #include <functional>
@@ -276,6 +278,26 @@ TEST_F(RocksdbRecoveryTest, ReplacesADamagedRecordForWhoKnowsWhatItHeld) {
   ASSERT_TRUE(store.ok()) << store.status();
   EXPECT_EQ((*store)->Load("n007")->revision, 2);
   EXPECT_EQ((*store)->Load("n008")->data, "y");
+}
+
+TEST_F(RocksdbRecoveryTest, TellsAValueThatIsTooShortToBeARecord) {
+  CommitAndClose(1, 10);
+  {
+    rocksdb::DB* opened = nullptr;
+    const rocksdb::Status status = rocksdb::DB::Open(rocksdb::Options(), data_, &opened);
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    const std::unique_ptr<rocksdb::DB> db(opened);
+    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "short", "12345").ok());
+  }
+  const auto store = Open();
+  ASSERT_TRUE(store.ok()) << store.status();
+  for (const absl::Status& status :
+       {(*store)->Load("short").status(), (*store)->Commit({Put("short", 0, 1, "x")})}) {
+    EXPECT_EQ(GetReason(status), Reason::kRecordDamaged) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("no revision in 5 bytes"));
+  }
+  ASSERT_TRUE((*store)->Commit({Put("short", 1, 2, "x")}).ok());
+  EXPECT_EQ((*store)->Load("short")->data, "x");
 }
 
 TEST_F(RocksdbRecoveryTest, TakesCommitsForEverBesideADamagedRecord) {
