@@ -20,10 +20,10 @@ runtime_packages=(
   libgrpc++1.51
   libgrpc29
   libhwy1
+  libisal2
   libprotobuf32
   librocksdb7.8
   libspdlog1.10
-  zlib1g
 )
 
 build_packages=(
@@ -37,6 +37,7 @@ build_packages=(
   libgrpc++-dev
   libgrpc-dev
   libhwy-dev
+  libisal-dev
   libprotobuf-dev
   librocksdb-dev
   libspdlog-dev
@@ -47,7 +48,6 @@ build_packages=(
   protobuf-compiler
   protobuf-compiler-grpc
   python3 # deploy/quickstart.sh compares figures with it
-  zlib1g-dev
 )
 
 test_packages=(
@@ -64,6 +64,7 @@ test_packages=(
   python3-onnx
   python3-protobuf
   python3-torch
+  zlib1g-dev # what our checksums are compared with
 )
 
 fail() {

@@ -1,11 +1,10 @@
 #include "core/state/state_codec.h"
 
-#include <zlib.h>
-
 #include <cstddef>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/checksum.h"
 #include "core/state/state_record.h"
 #include "normd/storage/v1/state_record.pb.h"
 
@@ -28,11 +27,6 @@ uint32_t GetFixed32(const char* from) {
   return value;
 }
 
-uint32_t Checksum(absl::string_view bytes) {
-  return static_cast<uint32_t>(
-      crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
-
 }  // namespace
 
 std::string EncodeState(const NormState& state) {
@@ -51,7 +45,7 @@ void StateEncoder::Encode(const NormState& state, std::string& data) {
   data.resize(kHeaderBytes + record_bytes);
   record_->SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(data.data() + kHeaderBytes));
   PutFixed32(OldestVersionFor(state), data.data() + kChecksumBytes);
-  PutFixed32(Checksum(absl::string_view(data).substr(kChecksumBytes)), data.data());
+  PutFixed32(Crc32(absl::string_view(data).substr(kChecksumBytes)), data.data());
   if (record_bytes > kKeptRecordBytesMax) *record_ = storage::v1::StateRecord();
 }
 
@@ -61,7 +55,7 @@ absl::StatusOr<NormState> DecodeState(absl::string_view name, int64_t revision,
     return RecordDamaged(
         name, absl::StrCat("it has ", data.size(), " bytes, expected at least ", kHeaderBytes));
   }
-  if (GetFixed32(data.data()) != Checksum(data.substr(kChecksumBytes))) {
+  if (GetFixed32(data.data()) != Crc32(data.substr(kChecksumBytes))) {
     return RecordDamaged(name, "its checksum does not match its bytes");
   }
   if (const uint32_t version = GetFixed32(data.data() + kChecksumBytes);

@@ -1,6 +1,5 @@
 #include "core/store/write_ahead_log.h"
 
-#include <array>
 #include <cstdint>
 #include <fstream>
 #include <optional>
@@ -8,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/base/checksum.h"
 #include "core/base/error.h"
 
 namespace normd {
@@ -15,7 +15,7 @@ namespace {
 
 // The log is a sequence of blocks of 32 KiB, the last one shorter. A block holds fragments of
 // records, and no fragment crosses a block:
-//   0..3  masked crc32c of bytes 6.., little-endian
+//   0..3  masked CRC-32C of bytes 6.., little-endian
 //   4..5  length of the payload, little-endian
 //   6     type: 1 a whole record, 2 the first, 3 a middle, 4 the last fragment of a record
 //   7..   payload
@@ -27,46 +27,11 @@ constexpr uint8_t kWholeRecord = 1;
 constexpr uint8_t kFirstFragment = 2;
 constexpr uint8_t kLastFragment = 4;
 
-// crc32c (Castagnoli), eight bytes a step.
-using CrcTables = std::array<std::array<uint32_t, 256>, 8>;
-
-constexpr CrcTables MakeCrcTables() {
-  CrcTables tables = {};
-  for (uint32_t i = 0; i < 256; ++i) {
-    uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82f63b78u : 0u);
-    tables[0][i] = crc;
-  }
-  for (size_t t = 1; t < tables.size(); ++t) {
-    for (size_t i = 0; i < 256; ++i) {
-      tables[t][i] = (tables[t - 1][i] >> 8) ^ tables[0][tables[t - 1][i] & 0xff];
-    }
-  }
-  return tables;
-}
-
-constexpr CrcTables kCrcTables = MakeCrcTables();
-
 uint32_t Byte(absl::string_view data, size_t at) { return static_cast<uint8_t>(data[at]); }
 
 uint32_t Load32(absl::string_view data, size_t at) {
   return Byte(data, at) | Byte(data, at + 1) << 8 | Byte(data, at + 2) << 16 |
          Byte(data, at + 3) << 24;
-}
-
-uint32_t Crc32c(absl::string_view data) {
-  uint32_t crc = ~0u;
-  size_t at = 0;
-  for (; at + 8 <= data.size(); at += 8) {
-    const uint32_t low = Load32(data, at) ^ crc;
-    const uint32_t high = Load32(data, at + 4);
-    crc = kCrcTables[7][low & 0xff] ^ kCrcTables[6][low >> 8 & 0xff] ^
-          kCrcTables[5][low >> 16 & 0xff] ^ kCrcTables[4][low >> 24] ^ kCrcTables[3][high & 0xff] ^
-          kCrcTables[2][high >> 8 & 0xff] ^ kCrcTables[1][high >> 16 & 0xff] ^
-          kCrcTables[0][high >> 24];
-  }
-  for (; at < data.size(); ++at) crc = kCrcTables[0][(crc ^ Byte(data, at)) & 0xff] ^ (crc >> 8);
-  return ~crc;
 }
 
 uint32_t Masked(uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xa282ead8u; }
@@ -82,7 +47,8 @@ std::optional<Fragment> FragmentAt(absl::string_view block, size_t at) {
   const size_t length = Byte(block, at + 4) | Byte(block, at + 5) << 8;
   const uint8_t type = static_cast<uint8_t>(block[at + 6]);
   if (type == 0 || length > block.size() - at - kHeaderBytes) return std::nullopt;
-  if (Masked(Crc32c(block.substr(at + 6, length + 1))) != Load32(block, at)) return std::nullopt;
+  if (Masked(ExtendCrc32c(0, block.substr(at + 6, length + 1))) != Load32(block, at))
+    return std::nullopt;
   return Fragment{type, kHeaderBytes + length};
 }
 

@@ -36,6 +36,7 @@ ALLOWED_FOREIGN = [
     ("spdlog/", ["server"]),
     ("CLI/", ["server", "client/cli"]),
     ("hwy/", ["core/kernels"]),
+    ("isa-l/", ["core/base"]),
     ("immintrin.h", ["core/kernels"]),
     ("rocksdb/", ["core/store"]),
 ]

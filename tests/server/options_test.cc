@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <ostream>
@@ -27,6 +28,8 @@
 namespace normd::testing {
 namespace {
 
+using ::testing::Contains;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -53,6 +56,21 @@ Ended RunNormd(const std::vector<std::string>& arguments, const char* outputs = 
   const int status = ::pclose(pipe);
   if (WIFEXITED(status)) ended.code = WEXITSTATUS(status);
   return ended;
+}
+
+// RocksDB's own has no use for the processor's instructions (core/store/rocksdb_checksum.cc).
+TEST(BinaryTest, RocksdbComputesItsChecksumsByOurs) {
+  ::setenv("LD_DEBUG", "bindings", 1);
+  ::setenv("LD_BIND_NOW", "1", 1);
+  const Ended ended = RunNormd({"--version"});
+  ::unsetenv("LD_DEBUG");
+  ::unsetenv("LD_BIND_NOW");
+  EXPECT_EQ(ended.code, 0);
+  std::vector<std::string> bindings;
+  for (const absl::string_view line : absl::StrSplit(ended.output, '\n')) {
+    if (absl::StrContains(line, "rocksdb6crc32c6Extend")) bindings.emplace_back(line);
+  }
+  EXPECT_THAT(bindings, Contains(ContainsRegex("librocksdb.* to " NORMD_SERVER_BINARY " ")));
 }
 
 // As the binary reads its command line.
