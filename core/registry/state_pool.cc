@@ -16,16 +16,15 @@ class StatePool::Idle {
 
   // One in whose memory `state` fits without much to spare; null when there is none at hand.
   std::unique_ptr<NormState> TakeFor(const NormState& state) ABSL_LOCKS_EXCLUDED(mutex_) {
-    std::unique_ptr<NormState> taken;
+    Kept taken;
     absl::MutexLock lock(&mutex_);
     if (states_.empty()) return nullptr;
     taken = std::move(states_.back());
     states_.pop_back();
-    const int64_t bytes = taken->MemoryBytes();
-    Charge(-bytes);
+    Charge(-taken.bytes);
     // One that does not fit goes: the pool comes to hold what is asked for.
-    if (bytes > 2 * state.MemoryBytes()) return nullptr;
-    return taken;
+    if (taken.bytes > 2 * state.MemoryBytes()) return nullptr;
+    return std::move(taken.state);
   }
 
   void Put(std::unique_ptr<NormState> state) ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -36,7 +35,7 @@ class StatePool::Idle {
       return;
     }
     Charge(bytes);
-    states_.push_back(std::move(state));
+    states_.push_back({std::move(state), bytes});
   }
 
   void Close() ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -47,6 +46,11 @@ class StatePool::Idle {
   }
 
  private:
+  struct Kept {
+    std::unique_ptr<NormState> state;
+    int64_t bytes = 0;  // of memory
+  };
+
   void Charge(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     bytes_ += bytes;
     memory_->Add(MemoryUse::kWrites, bytes);
@@ -55,7 +59,7 @@ class StatePool::Idle {
   const int64_t bytes_max_;
 
   absl::Mutex mutex_;
-  std::vector<std::unique_ptr<NormState>> states_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Kept> states_ ABSL_GUARDED_BY(mutex_);
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   MemoryBudget* memory_ ABSL_GUARDED_BY(mutex_);  // null: closed
 };

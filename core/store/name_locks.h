@@ -1,9 +1,9 @@
 #ifndef NORMD_CORE_STORE_NAME_LOCKS_H_
 #define NORMD_CORE_STORE_NAME_LOCKS_H_
 
+#include <vector>
+
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "core/store/state_store.h"
@@ -22,8 +22,8 @@ class NameLocks {
 
  private:
   absl::Mutex mutex_;
-  // Views of the names in the mutations.
-  absl::flat_hash_set<absl::string_view> held_ ABSL_GUARDED_BY(mutex_);
+  // Those of each commit under way. A commit that is alone needs not look at its names.
+  std::vector<absl::Span<const StoreMutation>> held_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace normd
