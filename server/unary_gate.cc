@@ -1,6 +1,5 @@
 #include "server/unary_gate.h"
 
-#include <algorithm>
 #include <chrono>
 
 #include "core/base/error.h"
@@ -17,9 +16,11 @@ absl::Status UnaryGate::Enter() {
 void UnaryGate::AwaitQuiet(absl::Duration quiet, absl::Duration timeout) {
   // In steps, of which one that took far too long is no silence: a process that gets to run again
   // after a pause finds its time up before the calls that waited with it have come.
+  constexpr int kPausesMax = 5;
   const absl::Duration step = quiet / 10;
   absl::Duration silence;
   absl::Duration waited;
+  int pauses = 0;
   absl::MutexLock lock(&mutex_);
   while (silence < quiet && waited < timeout) {
     const auto refuses_more = [this, before = refused_] {
@@ -29,8 +30,9 @@ void UnaryGate::AwaitQuiet(absl::Duration quiet, absl::Duration timeout) {
     const auto begin = std::chrono::steady_clock::now();
     const bool refused_more = mutex_.AwaitWithTimeout(absl::Condition(&refuses_more), step);
     const absl::Duration took = absl::FromChrono(std::chrono::steady_clock::now() - begin);
-    waited += std::min(took, step);
-    silence = refused_more || took > 2 * step ? absl::ZeroDuration() : silence + took;
+    const bool paused = took > 2 * step && ++pauses <= kPausesMax;
+    waited += paused ? step : took;
+    silence = refused_more || paused ? absl::ZeroDuration() : silence + took;
   }
 }
 

@@ -25,8 +25,9 @@ class UnaryGate {
   absl::Status Enter();
 
   void Close() { closed_ = true; }
-  // Waits until none has been refused for `quiet`, for about `timeout` at most. Time for which the
-  // process was kept from running counts for neither. REQUIRES: closed.
+  // Waits until none has been refused for `quiet`, for about `timeout` at most. Of a time for which
+  // the process was kept from running little counts, if that does not happen often. REQUIRES:
+  // closed.
   void AwaitQuiet(absl::Duration quiet, absl::Duration timeout);
 
  private:

@@ -14,7 +14,7 @@ class StatePool::Idle {
  public:
   Idle(MemoryBudget* memory, int64_t bytes_max) : bytes_max_(bytes_max), memory_(memory) {}
 
-  // One in whose memory `state` fits without much to spare; null when there is none at hand.
+  // One that is not much larger than `state`; null when there is none at hand.
   std::unique_ptr<NormState> TakeFor(const NormState& state) ABSL_LOCKS_EXCLUDED(mutex_) {
     Kept taken;
     absl::MutexLock lock(&mutex_);

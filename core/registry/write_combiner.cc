@@ -13,10 +13,10 @@ namespace {
 // However long the last commit took.
 constexpr absl::Duration kGatherTimeMax = absl::Milliseconds(2);
 
-// Of memory.
+// Of memory, beside the mutation itself.
 int64_t BytesOf(const StoreMutation& mutation) {
   const size_t data = mutation.data.has_value() ? mutation.data->capacity() : 0;
-  return static_cast<int64_t>(sizeof(StoreMutation) + mutation.name.capacity() + data);
+  return static_cast<int64_t>(mutation.name.capacity() + data);
 }
 
 // Whether the same commit may succeed later.
@@ -199,12 +199,12 @@ absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
   std::sort(by_name.begin(), by_name.end(),
             [](const Sealed* a, const Sealed* b) { return a->entry->name() < b->entry->name(); });
   while (mutations_.size() < by_name.size()) {
-    mutation_bytes_ += BytesOf(mutations_.emplace_back());
+    record_bytes_ += BytesOf(mutations_.emplace_back());
   }
   for (size_t i = 0; i < by_name.size(); ++i) {
     const Sealed& sealed = *by_name[i];
     StoreMutation& mutation = mutations_[i];
-    mutation_bytes_ -= BytesOf(mutation);
+    record_bytes_ -= BytesOf(mutation);
     mutation.name = sealed.entry->name();
     mutation.expected_revision = sealed.expected_revision;
     if (sealed.state == nullptr) {
@@ -214,17 +214,20 @@ absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
       if (!mutation.data.has_value()) mutation.data.emplace();
       encoder_.Encode(*sealed.state, *mutation.data);
     }
-    mutation_bytes_ += BytesOf(mutation);
+    record_bytes_ += BytesOf(mutation);
   }
   return absl::MakeConstSpan(mutations_).first(by_name.size());
 }
 
 void WriteCombiner::KeepFewRecords() {
-  if (mutation_bytes_ > options_.idle_bytes_max) {
-    mutations_ = {};
-    mutation_bytes_ = 0;
+  const auto bytes = [this] {
+    return record_bytes_ + static_cast<int64_t>(mutations_.capacity() * sizeof(StoreMutation));
+  };
+  if (bytes() > options_.idle_bytes_max) {
+    std::vector<StoreMutation>().swap(mutations_);
+    record_bytes_ = 0;
   }
-  kept_memory_.Resize(mutation_bytes_);
+  kept_memory_.Resize(bytes());
 }
 
 absl::Status WriteCombiner::Commit(absl::Span<const StoreMutation> mutations) {

@@ -122,8 +122,8 @@ class WriteCombiner {
   // The committer's, whose memory is used again.
   StateEncoder encoder_;
   std::vector<StoreMutation> mutations_;
-  int64_t mutation_bytes_ = 0;     // of memory that they take
-  MemoryReservation kept_memory_;  // of that, between commits
+  int64_t record_bytes_ = 0;       // of memory that their names and data take
+  MemoryReservation kept_memory_;  // of theirs, as of the last commit
 
   absl::Mutex mutex_;
   absl::CondVar wake_;

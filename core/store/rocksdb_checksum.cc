@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/strings/string_view.h"
 #include "core/base/checksum.h"
 
 namespace rocksdb::crc32c {

@@ -224,12 +224,15 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    paths = [os.path.join(arguments.output, name) for name in ("compare.md", "compare.svg")]
     try:
         # Before the quarter of an hour whose results go there.
         os.makedirs(arguments.output, exist_ok=True)
+        for path in paths:
+            with open(path, "a", encoding="utf-8"):
+                pass
     except OSError as error:
-        print(f"compare: cannot make the folder '{arguments.output}': {error.strerror}",
-              file=sys.stderr)
+        print(f"compare: cannot write '{error.filename}': {error.strerror}", file=sys.stderr)
         return 1
     scratch = tempfile.mkdtemp(prefix="normd_compare_")
     servers = []
@@ -244,10 +247,9 @@ def main():
         stop_servers(servers)
         shutil.rmtree(scratch)
     turn = f"{QUICK_MESSAGES} messages" if arguments.quick else f"{arguments.seconds} s"
-    for name, text in [
-            ("compare.md", compare_report.markdown(samples, lines, arguments.rounds, turn)),
-            ("compare.svg", compare_picture.svg(samples, lines[0]))]:
-        path = os.path.join(arguments.output, name)
+    for path, text in zip(paths, [
+            compare_report.markdown(samples, lines, arguments.rounds, turn),
+            compare_picture.svg(samples, lines[0])]):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         print(f"wrote {path}")

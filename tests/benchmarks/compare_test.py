@@ -130,7 +130,7 @@ class QuickRunTest(unittest.TestCase):
             [os.path.join(HERE, "compare.sh"), f"--build-dir={BUILD_DIR}", "--output=/dev/null/x"],
             capture_output=True, text=True, timeout=10, check=False)
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-        self.assertEqual(done.stderr, "compare: cannot make the folder '/dev/null/x': "
+        self.assertEqual(done.stderr, "compare: cannot write '/dev/null/x': "
                                       "Not a directory\n")
 
 

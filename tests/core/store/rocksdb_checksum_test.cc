@@ -29,9 +29,7 @@ TEST(RocksdbChecksumTest, IsOursAndTheSame) {
   void* const found = ::dlsym(RTLD_DEFAULT, kExtend);
   ASSERT_NE(found, nullptr);
   EXPECT_EQ(FileOf(found), FileOf(reinterpret_cast<void*>(&FileOf)));
-  void* const library = ::dlopen("librocksdb.so.7.8", RTLD_NOW | RTLD_NOLOAD);
-  ASSERT_NE(library, nullptr) << ::dlerror();
-  void* const replaced = ::dlsym(library, kExtend);
+  void* const replaced = ::dlsym(RTLD_NEXT, kExtend);
   ASSERT_NE(replaced, nullptr) << "RocksDB has another function by now";
   ASSERT_NE(replaced, found);
 
@@ -46,7 +44,6 @@ TEST(RocksdbChecksumTest, IsOursAndTheSame) {
     const auto crc = static_cast<uint32_t>(random());
     EXPECT_EQ(ours(crc, bytes.data() + at, size), theirs(crc, bytes.data() + at, size)) << size;
   }
-  ::dlclose(library);
 }
 
 }  // namespace

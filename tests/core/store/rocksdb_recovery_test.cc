@@ -288,6 +288,7 @@ TEST_F(RocksdbRecoveryTest, TellsAValueThatIsTooShortToBeARecord) {
     ASSERT_TRUE(status.ok()) << status.ToString();
     const std::unique_ptr<rocksdb::DB> db(opened);
     ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "short", "12345").ok());
+    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "shorter", "").ok());
   }
   const auto store = Open();
   ASSERT_TRUE(store.ok()) << store.status();
@@ -298,6 +299,8 @@ TEST_F(RocksdbRecoveryTest, TellsAValueThatIsTooShortToBeARecord) {
   }
   ASSERT_TRUE((*store)->Commit({Put("short", 1, 2, "x")}).ok());
   EXPECT_EQ((*store)->Load("short")->data, "x");
+  ASSERT_TRUE((*store)->Commit({Delete("shorter", 0)}).ok());
+  EXPECT_EQ(GetReason((*store)->Load("shorter").status()), Reason::kStateNotFound);
 }
 
 TEST_F(RocksdbRecoveryTest, TakesCommitsForEverBesideADamagedRecord) {
