@@ -1,7 +1,8 @@
-// Takes the place of RocksDB's CRC-32C, which Debian builds for processors that have no instruction
-// for it: 1 GB/s, where all else that RocksDB does to a record of its log is faster. Its own calls
-// come here too, as the symbols of a program go before those of its libraries
-// (CMakeLists.txt: the linker shall take this file though nobody here refers to it).
+// Takes the place of RocksDB's CRC-32C, which Debian's build computes by a table, whatever the
+// processor can: with it, durable training of large states is a third slower
+// (tests/benchmarks/README.md). RocksDB's own calls come here too, as the symbols of a program go
+// before those of its libraries. CMakeLists.txt: the linker shall take this file though nobody here
+// refers to it.
 #include <cstddef>
 #include <cstdint>
 
