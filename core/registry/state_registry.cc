@@ -41,6 +41,7 @@ StateRegistry::StateRegistry(const Options& options, StateStore* store, const Cl
   WriteCombiner::Options write = options.write;
   write.pending_updates_max =
       std::max<int64_t>(1, write.pending_updates_max / options.write_shards);
+  // An eighth is for what is kept for the next commits, of two kinds; the rest is for drafts.
   const int64_t share = options.memory->share(MemoryUse::kWrites);
   const int64_t idle_bytes = std::min(write.idle_bytes_max, share / 16);
   write.idle_bytes_max = idle_bytes / options.write_shards;

@@ -204,7 +204,6 @@ absl::StatusOr<StoredRecord> RocksdbStateStore::Load(absl::string_view name) con
 
 absl::Status RocksdbStateStore::Commit(absl::Span<const StoreMutation> mutations) {
   NORMD_RETURN_IF_ERROR(health_.CheckMayCommit());
-  if (mutations.empty()) return absl::OkStatus();
   names_.Acquire(mutations);
   const absl::Cleanup release = [this, mutations] { names_.Release(mutations); };
   size_t bytes = 0;  // about
@@ -257,9 +256,10 @@ absl::StatusOr<bool> RocksdbStateStore::CheckExpected(const StoreMutation& mutat
                                             "\" revision=", mutation.revision));
   }
 
-  const bool made = is_delete ? found.ok() && *found == 0
-                              : found.ok() && *found > 0 && *found == mutation.revision &&
-                                    DataOf(ToView(value)) == absl::string_view(*mutation.data);
+  const bool made =
+      found.ok() && (is_delete ? *found == 0
+                               : *found > 0 && *found == mutation.revision &&
+                                     DataOf(ToView(value)) == absl::string_view(*mutation.data));
   if (!made && !damaged && *found != mutation.expected_revision) {
     return MakeError(Reason::kRevisionConflict,
                      absl::StrCat("record '", mutation.name, "' is at revision ", *found,

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <string>
 
-#include "core/base/checksum.h"
 #include "tests/core/store/store_test_util.h"
 #include "tests/testing/seeded_random.h"
 
