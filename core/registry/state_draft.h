@@ -45,6 +45,8 @@ class StateDraft {
   bool EndChange(bool accepted, absl::Time now);
   // Whether there is something that no Seal() has returned yet.
   bool changed() const { return changed_; }
+  // The revision of the newest value; of one that was deleted, 0 once that is sealed.
+  int64_t revision() const { return revision_; }
   // The newest value, from now on immutable; null when the state is not there.
   std::shared_ptr<const NormState> Seal();
 

@@ -54,9 +54,10 @@ class StateEntry {
     int64_t queued_bytes = 0;  // what it counts in WriteCombiner::dirty_bytes_
   };
 
-  void Publish(std::shared_ptr<const NormState> state) {
+  // Makes `state` the value on disk, and returns that of before.
+  std::shared_ptr<const NormState> Publish(std::shared_ptr<const NormState> state) {
     absl::MutexLock lock(&mutex_);
-    published_ = std::move(state);
+    return std::exchange(published_, std::move(state));
   }
 
   const std::string name_;

@@ -27,7 +27,10 @@ class StatePool {
   std::shared_ptr<NormState> Copy(const NormState& state);
 
  private:
+  struct Kept;
   class Idle;
+  template <typename T>
+  class HolderCount;
 
   const std::shared_ptr<Idle> idle_;
 };

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/prefetch.h"
 #include "core/state/state_codec.h"
 
 namespace normd {
@@ -12,6 +13,12 @@ namespace {
 
 // However long the last commit took.
 constexpr absl::Duration kGatherTimeMax = absl::Milliseconds(2);
+
+// A commit is made of states of which most lie in no cache of the processor: who goes through them
+// asks for each so many before its turn comes.
+constexpr size_t kEntriesAhead = 8;
+constexpr size_t kStatesAhead = 6;
+constexpr size_t kArraysAhead = 3;
 
 // Of memory, beside the mutation itself.
 int64_t BytesOf(const StoreMutation& mutation) {
@@ -171,6 +178,7 @@ WriteCombiner::Batch WriteCombiner::Seal() {
   int64_t bytes = 0;
   while (!queue_.empty() && (batch.empty() || bytes < kCommitBytesMax)) {
     Sealed& sealed = batch.emplace_back();
+    if (queue_.size() > kEntriesAhead) Prefetch(queue_[kEntriesAhead].get(), sizeof(StateEntry));
     sealed.entry = std::move(queue_.front());
     queue_.pop_front();
     StateEntry::Write& write = sealed.entry->write_;
@@ -179,7 +187,7 @@ WriteCombiner::Batch WriteCombiner::Seal() {
     sealed.state = write.draft.Seal();
     sealed.waiters = std::exchange(write.waiters, {});
     sealed.bytes = std::exchange(write.queued_bytes, 0);
-    write.sealed_revision = sealed.state == nullptr ? 0 : sealed.state->revision;
+    write.sealed_revision = write.draft.revision();
     write.queued = false;
     write.committing = true;
     bytes += sealed.bytes;
@@ -201,6 +209,12 @@ absl::Span<const StoreMutation> WriteCombiner::Encode(const Batch& batch) {
     record_bytes_ += BytesOf(mutations_.emplace_back());
   }
   for (size_t i = 0; i < by_name.size(); ++i) {
+    if (i + kStatesAhead < by_name.size()) {
+      Prefetch(by_name[i + kStatesAhead]->state.get(), sizeof(NormState));
+    }
+    if (i + kArraysAhead < by_name.size() && by_name[i + kArraysAhead]->state != nullptr) {
+      by_name[i + kArraysAhead]->state->PrefetchArrays();
+    }
     const Sealed& sealed = *by_name[i];
     StoreMutation& mutation = mutations_[i];
     record_bytes_ -= BytesOf(mutation);
@@ -281,12 +295,21 @@ bool WriteCombiner::WaitBeforeRetry(const absl::Status& status) {
   return true;
 }
 
-void WriteCombiner::Publish(const Batch& batch) {
-  for (const Sealed& sealed : batch) {
+void WriteCombiner::Publish(Batch& batch) {
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (i + kEntriesAhead < batch.size()) {
+      Prefetch(batch[i + kEntriesAhead].entry.get(), sizeof(StateEntry));
+    }
+    if (batch[i].changed) batch[i].before = batch[i].entry->Publish(batch[i].state);
+  }
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (i + kStatesAhead < batch.size()) {
+      Prefetch(batch[i + kStatesAhead].before.get(), sizeof(NormState));
+    }
+    Sealed& sealed = batch[i];
     if (!sealed.changed) continue;
-    const std::shared_ptr<const NormState> before = sealed.entry->published();
-    sealed.entry->Publish(sealed.state);
-    observer_->OnPublished(sealed.entry->name(), before, sealed.state);
+    observer_->OnPublished(sealed.entry->name(), sealed.before, sealed.state);
+    sealed.before.reset();
   }
 }
 

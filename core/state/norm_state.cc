@@ -1,5 +1,6 @@
 #include "core/state/norm_state.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/limits.h"
 #include "core/base/names.h"
+#include "core/base/prefetch.h"
 #include "core/base/status_macros.h"
 #include "core/state/value_check.h"
 
@@ -96,6 +98,11 @@ absl::Status CheckGathered(const Calibration& calibration) {
 
 int64_t ArrayBytes(const std::vector<double>& values) {
   return static_cast<int64_t>(values.capacity() * sizeof(double));
+}
+
+void PrefetchArray(const std::vector<double>& values) {
+  constexpr size_t kValuesMax = 64;
+  Prefetch(values.data(), std::min(values.size(), kValuesMax) * sizeof(double));
 }
 
 int64_t SlotsBytes(const OptimizerSlots& slots) {
@@ -320,6 +327,15 @@ int64_t NormState::MemoryBytes() const {
     bytes += ArrayBytes(calibration->mean) + ArrayBytes(calibration->spread);
   }
   return bytes + producers.MemoryBytes();
+}
+
+void NormState::PrefetchArrays() const {
+  PrefetchArray(weight);
+  PrefetchArray(bias);
+  if (running_stats.has_value()) {
+    PrefetchArray(running_stats->mean);
+    PrefetchArray(running_stats->var);
+  }
 }
 
 absl::Status NormState::CheckNotFrozen() const {

@@ -144,6 +144,9 @@ struct NormState {
   // About how many bytes of memory the state holds.
   int64_t MemoryBytes() const;
 
+  // Asks the processor for the memory of the arrays (see Prefetch).
+  void PrefetchArrays() const;
+
  private:
   absl::Status CheckNotFrozen() const;
   absl::Status CheckCalibration(absl::string_view calibration_id) const;
