@@ -17,6 +17,8 @@ RUN /tmp/install-deps.sh runtime \
     && rm -rf /tmp/install-deps.sh /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 -m 0700 /var/lib/normd
 COPY --from=build /src/build/release/bin/normd /src/build/release/bin/normctl /usr/local/bin/
+# Asks for pages of 2 MiB; deploy/OPERATIONS.md says where that helps.
+ENV GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 USER 10001:10001
 VOLUME /var/lib/normd
 EXPOSE 7117

@@ -16,13 +16,14 @@ constexpr size_t kHolderCountBytes = 64;
 
 }  // namespace
 
-// A state, and the memory in which its holders are counted: a copy that is made in the memory of
-// another one allocates nothing.
-struct StatePool::Kept {
-  explicit Kept(const NormState& other) : state(other) {}
+// A copy, and the memory in which its holders are counted: one that is made in the memory of
+// another allocates nothing when its arrays fit.
+struct StatePool::Pooled {
+  explicit Pooled(const NormState& other) : state(other) {}
 
   NormState state;
   std::shared_ptr<Idle> idle;  // where it goes; null while it is there
+  int64_t bytes = 0;           // of memory, while it is there
   alignas(std::max_align_t) std::byte holder_count[kHolderCountBytes];
 };
 
@@ -32,45 +33,40 @@ class StatePool::Idle {
   Idle(MemoryBudget* memory, int64_t bytes_max) : bytes_max_(bytes_max), memory_(memory) {}
 
   // One that is not much larger than `state`; null when there is none at hand.
-  std::unique_ptr<Kept> TakeFor(const NormState& state) ABSL_LOCKS_EXCLUDED(mutex_) {
+  std::unique_ptr<Pooled> TakeFor(const NormState& state) ABSL_LOCKS_EXCLUDED(mutex_) {
     const int64_t bytes_max = 2 * BytesOf(state);
-    Place taken;
+    std::unique_ptr<Pooled> taken;
     absl::MutexLock lock(&mutex_);
-    if (places_.empty()) return nullptr;
-    taken = std::move(places_.back());
-    places_.pop_back();
-    Charge(-taken.bytes);
+    if (copies_.empty()) return nullptr;
+    taken = std::move(copies_.back());
+    copies_.pop_back();
+    Charge(-taken->bytes);
     // One that does not fit goes: the pool comes to hold what is asked for.
-    if (taken.bytes > bytes_max) return nullptr;
-    return std::move(taken.kept);
+    if (taken->bytes > bytes_max) return nullptr;
+    return taken;
   }
 
-  void Put(std::unique_ptr<Kept> kept) ABSL_LOCKS_EXCLUDED(mutex_) {
-    const int64_t bytes = BytesOf(kept->state);
+  void Put(std::unique_ptr<Pooled> copy) ABSL_LOCKS_EXCLUDED(mutex_) {
+    copy->bytes = BytesOf(copy->state);
     absl::MutexLock lock(&mutex_);
-    if (memory_ == nullptr || bytes_ + bytes > bytes_max_ ||
+    if (memory_ == nullptr || bytes_ + copy->bytes > bytes_max_ ||
         !memory_->HasRoom(MemoryUse::kWrites)) {
       return;
     }
-    Charge(bytes);
-    places_.push_back({std::move(kept), bytes});
+    Charge(copy->bytes);
+    copies_.push_back(std::move(copy));
   }
 
   void Close() ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     Charge(-bytes_);
-    places_.clear();
+    copies_.clear();
     memory_ = nullptr;
   }
 
  private:
-  struct Place {
-    std::unique_ptr<Kept> kept;
-    int64_t bytes = 0;  // of memory
-  };
-
   static int64_t BytesOf(const NormState& state) {
-    return static_cast<int64_t>(sizeof(Kept) - sizeof(NormState)) + state.MemoryBytes();
+    return static_cast<int64_t>(sizeof(Pooled) - sizeof(NormState)) + state.MemoryBytes();
   }
 
   void Charge(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -81,39 +77,39 @@ class StatePool::Idle {
   const int64_t bytes_max_;
 
   absl::Mutex mutex_;
-  std::vector<Place> places_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Pooled>> copies_ ABSL_GUARDED_BY(mutex_);
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   MemoryBudget* memory_ ABSL_GUARDED_BY(mutex_);  // null: closed
 };
 
-// Where shared_ptr counts the holders of a copy. It gives this memory back when none is left, as
-// the last of all; so that is when the copy goes to the idle ones.
+// Gives shared_ptr the memory in which it counts the holders of a copy. It gives that back when
+// none is left, as the last of all; so this is when the copy goes to the idle ones.
 template <typename T>
-class StatePool::HolderCount {
+class StatePool::HolderCountAllocator {
  public:
   using value_type = T;
 
-  explicit HolderCount(Kept* kept) : kept_(kept) {}
+  explicit HolderCountAllocator(Pooled* copy) : copy_(copy) {}
   template <typename Other>
   // Allocators of any two types convert. NOLINTNEXTLINE(google-explicit-constructor)
-  HolderCount(const HolderCount<Other>& other) : kept_(other.kept_) {}
+  HolderCountAllocator(const HolderCountAllocator<Other>& other) : copy_(other.copy_) {}
 
   T* allocate(size_t /*count*/) {
     static_assert(sizeof(T) <= kHolderCountBytes && alignof(T) <= alignof(std::max_align_t));
-    return reinterpret_cast<T*>(kept_->holder_count);
+    return reinterpret_cast<T*>(copy_->holder_count);
   }
   void deallocate(T* /*holder_count*/, size_t /*count*/) {
-    const std::shared_ptr<Idle> idle = std::move(kept_->idle);
-    idle->Put(std::unique_ptr<Kept>(kept_));
+    const std::shared_ptr<Idle> idle = std::move(copy_->idle);
+    idle->Put(std::unique_ptr<Pooled>(copy_));
   }
 
-  bool operator==(const HolderCount&) const = default;
+  bool operator==(const HolderCountAllocator&) const = default;
 
  private:
   template <typename Other>
-  friend class HolderCount;
+  friend class HolderCountAllocator;
 
-  Kept* kept_;
+  Pooled* copy_;
 };
 
 StatePool::StatePool(MemoryBudget* memory, int64_t bytes_max)
@@ -122,16 +118,16 @@ StatePool::StatePool(MemoryBudget* memory, int64_t bytes_max)
 StatePool::~StatePool() { idle_->Close(); }
 
 std::shared_ptr<NormState> StatePool::Copy(const NormState& state) {
-  std::unique_ptr<Kept> kept = idle_->TakeFor(state);
-  if (kept == nullptr) {
-    kept = std::make_unique<Kept>(state);
+  std::unique_ptr<Pooled> copy = idle_->TakeFor(state);
+  if (copy == nullptr) {
+    copy = std::make_unique<Pooled>(state);
   } else {
-    kept->state = state;
+    copy->state = state;
   }
-  kept->idle = idle_;
-  Kept* const copy = kept.release();
+  copy->idle = idle_;
+  Pooled* const held = copy.release();
   const auto keep = [](NormState* /*state*/) {};
-  return std::shared_ptr<NormState>(&copy->state, keep, HolderCount<NormState>(copy));
+  return std::shared_ptr<NormState>(&held->state, keep, HolderCountAllocator<NormState>(held));
 }
 
 }  // namespace normd

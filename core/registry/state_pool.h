@@ -27,10 +27,10 @@ class StatePool {
   std::shared_ptr<NormState> Copy(const NormState& state);
 
  private:
-  struct Kept;
+  struct Pooled;
   class Idle;
   template <typename T>
-  class HolderCount;
+  class HolderCountAllocator;
 
   const std::shared_ptr<Idle> idle_;
 };

@@ -19,6 +19,7 @@ constexpr absl::Duration kGatherTimeMax = absl::Milliseconds(2);
 constexpr size_t kEntriesAhead = 8;
 constexpr size_t kStatesAhead = 6;
 constexpr size_t kArraysAhead = 3;
+static_assert(kArraysAhead < kStatesAhead, "a state tells where its arrays are");
 
 // Of memory, beside the mutation itself.
 int64_t BytesOf(const StoreMutation& mutation) {
@@ -295,21 +296,21 @@ bool WriteCombiner::WaitBeforeRetry(const absl::Status& status) {
   return true;
 }
 
-void WriteCombiner::Publish(Batch& batch) {
+void WriteCombiner::Publish(const Batch& batch) {
+  std::vector<std::shared_ptr<const NormState>> before(batch.size());
   for (size_t i = 0; i < batch.size(); ++i) {
     if (i + kEntriesAhead < batch.size()) {
       Prefetch(batch[i + kEntriesAhead].entry.get(), sizeof(StateEntry));
     }
-    if (batch[i].changed) batch[i].before = batch[i].entry->Publish(batch[i].state);
+    if (batch[i].changed) before[i] = batch[i].entry->Publish(batch[i].state);
   }
   for (size_t i = 0; i < batch.size(); ++i) {
     if (i + kStatesAhead < batch.size()) {
-      Prefetch(batch[i + kStatesAhead].before.get(), sizeof(NormState));
+      Prefetch(before[i + kStatesAhead].get(), sizeof(NormState));
     }
-    Sealed& sealed = batch[i];
-    if (!sealed.changed) continue;
-    observer_->OnPublished(sealed.entry->name(), sealed.before, sealed.state);
-    sealed.before.reset();
+    if (!batch[i].changed) continue;
+    observer_->OnPublished(batch[i].entry->name(), before[i], batch[i].state);
+    before[i].reset();
   }
 }
 

@@ -77,9 +77,8 @@ class WriteCombiner {
   struct Sealed {
     std::shared_ptr<StateEntry> entry;
     int64_t expected_revision = 0;
-    std::shared_ptr<const NormState> state;   // null: deleted
-    std::shared_ptr<const NormState> before;  // what it replaces, while that is told
-    bool changed = false;                     // false: only waited for
+    std::shared_ptr<const NormState> state;  // null: deleted
+    bool changed = false;                    // false: only waited for
     std::vector<StateEntry::Write::Waiter> waiters;
     int64_t bytes = 0;
   };
@@ -107,7 +106,7 @@ class WriteCombiner {
   // Waits; false when there is no more patience.
   bool WaitBeforeRetry(const absl::Status& status);
   // Makes what the batch changed visible to readers.
-  void Publish(Batch& batch);
+  void Publish(const Batch& batch);
   // Lets go of what the batch held of the limits; its commit took `time`. How many wait for it.
   int64_t Release(const Batch& batch, absl::Duration time);
   // Answers those who waited: with what Apply said when `committed` is OK, else with it.
