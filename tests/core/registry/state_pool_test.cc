@@ -48,6 +48,24 @@ TEST_F(StatePoolTest, CopiesInTheMemoryOfACopyThatIsLetGoOf) {
   EXPECT_EQ(counted(), 0);
 }
 
+// The holders of a copy are counted in its own memory, so that must stay until nobody counts.
+TEST_F(StatePoolTest, AWeakPointerKeepsTheMemoryOfACopy) {
+  const NormState state = NewState("state", 64);
+  std::shared_ptr<NormState> copy = pool_.Copy(state);
+  const NormState* const first = copy.get();
+  std::weak_ptr<NormState> weak = copy;
+  copy.reset();
+  EXPECT_TRUE(weak.expired());
+  EXPECT_EQ(counted(), 0);
+  EXPECT_NE(pool_.Copy(state).get(), first);
+
+  const int64_t of_another = counted();
+  EXPECT_GT(of_another, 0);
+  weak.reset();
+  EXPECT_EQ(counted(), 2 * of_another);
+  EXPECT_EQ(pool_.Copy(state).get(), first);
+}
+
 TEST_F(StatePoolTest, ASmallStateDoesNotHoldTheMemoryOfALargeOne) {
   const NormState small = NewState("small", 64);
   const NormState large = NewState("large", 4096);
