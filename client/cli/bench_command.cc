@@ -152,12 +152,14 @@ absl::StatusOr<BenchResult> Measure(const GlobalOptions& global, const BenchOpti
                         .options = options,
                         .load = *std::move(report),
                         .client_cpu_seconds = CpuSeconds() - cpu_before,
-                        .tracked_growth = std::nullopt};
+                        .tracked_growth = std::nullopt,
+                        .tracked_status = absl::OkStatus()};
   if (!is_counted) return result;
   const auto tracked = AwaitTracked(states, tracked_before + result.load.acknowledged,
                                     absl::Seconds(global.timeout_seconds));
-  if (!tracked.ok()) return tracked.status();
-  result.tracked_growth = *tracked - tracked_before;
+  // What was measured is told even when the server has gone.
+  result.tracked_status = tracked.status();
+  if (tracked.ok()) result.tracked_growth = *tracked - tracked_before;
   return result;
 }
 
@@ -166,6 +168,7 @@ ExitCode ReportResult(const GlobalOptions& global, const BenchResult& result) {
       global.json ? PrintJson(global, BenchToJson(result)) : PrintText(global, BenchToText(result));
   if (!printed) return ExitCode::kInput;
   if (result.load.errors > 0) return ServerError(global, result.load.first_error);
+  if (!result.tracked_status.ok()) return ServerError(global, result.tracked_status);
   if (CountsDiffer(result)) {
     return ServerError(global, absl::DataLossError(absl::StrCat(
                                    "the server counted ", *result.tracked_growth,

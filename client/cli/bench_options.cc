@@ -102,10 +102,10 @@ void AddLoadOptions(CLI::App* command, BenchOptions* options) {
   AddCount(command, "--threads", &options->threads, kThreadsMax, "Threads that send");
   CLI::Option* const warmup =
       command->add_option("--warmup", options->warmup_seconds, "Time before measuring (default 1)");
-  warmup->option_text("SECONDS")->check(CLI::Range(0.0, kSecondsMax));
+  warmup->option_text("SECONDS")->check(SecondsIn(0, kSecondsMax));
   CLI::Option* const duration =
       command->add_option("--duration", options->duration_seconds, "Time to measure (default 5)");
-  duration->option_text("SECONDS")->check(CLI::Range(0.001, kSecondsMax));
+  duration->option_text("SECONDS")->check(SecondsIn(0.001, kSecondsMax));
   command
       ->add_option("--messages", options->messages,
                    "Send so many messages instead, and measure all of them")

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "client/cli/bench_options.h"
 #include "client/load/load.h"
 #include "nlohmann/json.hpp"
@@ -19,6 +20,8 @@ struct BenchResult {
   double client_cpu_seconds = 0;  // of this process, over the whole load
   // By how much num_batches_tracked grew over all states, where updates were sent to a normd.
   std::optional<int64_t> tracked_growth;
+  // Why that could not be read in the end; else OK.
+  absl::Status tracked_status;
 };
 
 // Whether the server counted other updates than it acknowledged.

@@ -28,7 +28,7 @@ void AddGlobalOptions(CLI::App* app, GlobalOptions* options) {
                   "Time to wait for the answer to a call (default 10); for the connection\n"
                   "at most 3 of it")
       ->option_text("SECONDS")
-      ->check(CLI::Range(0.001, kTimeoutSecondsMax));
+      ->check(SecondsIn(0.001, kTimeoutSecondsMax));
   app->add_flag("--json", options->json, "Print JSON, errors too");
   app->set_version_flag("--version", "normctl " NORMD_VERSION, "Print the version and exit");
 }
@@ -68,6 +68,16 @@ CLI::Validator WholeNumber() {
         int64_t number = 0;
         if (absl::SimpleAtoi(value, &number)) return "";
         return absl::StrCat("'", value, "' is not a whole number that fits in 64 bits");
+      },
+      "");
+}
+
+CLI::Validator SecondsIn(double min, double max) {
+  return CLI::Validator(
+      [min, max](const std::string& value) -> std::string {
+        double seconds = 0;
+        if (absl::SimpleAtod(value, &seconds) && seconds >= min && seconds <= max) return "";
+        return absl::StrCat("'", value, "' is not a number of seconds from ", min, " to ", max);
       },
       "");
 }

@@ -29,6 +29,9 @@ CLI::Option* AddCalibrationId(CLI::App* command, std::string* calibration_id);
 CLI::Validator OneOrMore();
 CLI::Validator WholeNumber();
 
+// Check that a number of seconds lies in [min, max]; "nan" does not, which CLI::Range lets pass.
+CLI::Validator SecondsIn(double min, double max);
+
 // Each adds commands to `app` that set `line->run`. `line` must outlive `app`.
 void AddStateReadCommands(CLI::App* app, CommandLine* line);   // get, list
 void AddStateWriteCommands(CLI::App* app, CommandLine* line);  // create, delete, update, ...

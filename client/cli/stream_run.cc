@@ -75,7 +75,7 @@ void AddStreamOptions(CLI::App* command, StreamOptions* options) {
       ->add_option("--retry-timeout", options->retry_timeout_seconds,
                    "Time to go on trying when the server is away (default 60)")
       ->option_text("SECONDS")
-      ->check(CLI::Range(0.001, kRetryTimeoutSecondsMax));
+      ->check(SecondsIn(0.001, kRetryTimeoutSecondsMax));
 }
 
 client::RetryOptions ToRetryOptions(const StreamOptions& options) {

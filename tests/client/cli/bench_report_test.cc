@@ -16,7 +16,8 @@ BenchResult Result() {
                         .options = {},
                         .load = {},
                         .client_cpu_seconds = 0.5,
-                        .tracked_growth = 1500};
+                        .tracked_growth = 1500,
+                        .tracked_status = absl::OkStatus()};
   result.options.states = 2;
   result.options.threads = 1;
   result.options.seed = 9;

@@ -169,6 +169,21 @@ class BenchTest(ServerTest):
                 _, error = bench.communicate(timeout=60)
                 self.assertEqual(bench.returncode, UNAVAILABLE, error)
 
+    def test_what_was_measured_is_told_when_the_server_goes_away(self):
+        with NormdServer(self.normd) as server:
+            with self.start("--mode", "train", "--address", server.address, "--timeout", "3",
+                            "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bench:
+                while not any(state["running_stats"]["num_batches_tracked"] for state in self.json(
+                        "list", self.prefix, "--address", server.address)["states"]):
+                    pass
+                server.process.kill()
+                out, error = bench.communicate(timeout=60)
+                self.assertEqual(bench.returncode, UNAVAILABLE, error)
+                result = json.loads(out)
+                self.assertGreater(result["acknowledged"], 0)
+                self.assertGreater(result["errors"], 0)
+                self.assertNotIn("num_batches_tracked_growth", result)
+
     def test_updates_that_the_server_did_not_acknowledge_to_it_are_told(self):
         self.out("create", f"{self.prefix}0", "--num-features", "64", "--no-track-running-stats")
         error = self.run_normctl("bench", "--prefix", self.prefix, "--messages", "20",

@@ -92,6 +92,8 @@ class UsageTest(NormctlTest):
                 ["bench", "--shape", "65536,65536"], ["bench", "--dtype", "float8"],
                 ["bench", "--window", "0"], ["bench", "--streams", "0"],
                 ["bench", "--messages", "0"], ["bench", "--duration", "0"],
+                ["bench", "--duration", "nan"], ["bench", "--warmup", "nan"],
+                ["list", "--timeout", "nan"], ["train", "a", "--retry-timeout", "nan"],
                 ["bench", "--messages", "5", "--duration", "1"],
                 ["bench", "--messages", "5", "--warmup", "1"], ["bench", "--peer", "redis"],
                 ["list", "--limit", "0"], ["list", "--timeout", "0"],
