@@ -144,7 +144,7 @@ struct NormState {
   // About how many bytes of memory the state holds.
   int64_t MemoryBytes() const;
 
-  // Asks the processor for the memory of the arrays (see Prefetch).
+  // Asks the processor for the memory of weight, bias and running statistics (see Prefetch).
   void PrefetchArrays() const;
 
  private:
