@@ -14,16 +14,17 @@ usage: deploy/install-deps.sh [build|test|runtime] [--print]
 USAGE
 }
 
-# What normd and normctl load. librocksdb and libspdlog bring their own libraries along.
+# What normd and normctl load; gRPC, protobuf and Abseil are linked in (CMakeLists.txt). librocksdb
+# and libspdlog bring their own libraries along.
 runtime_packages=(
-  libabsl20220623
-  libgrpc++1.51
-  libgrpc29
+  libc-ares2
   libhwy1
   libisal2
-  libprotobuf32
+  libre2-9
   librocksdb7.8
   libspdlog1.10
+  libssl3
+  zlib1g
 )
 
 build_packages=(
