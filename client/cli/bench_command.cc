@@ -211,9 +211,10 @@ void AddBenchCommand(CLI::App* app, CommandLine* line) {
       "  normctl bench --durability relaxed --duration 60 --json\n\n"
       "Messages are encoded beforehand and answers are only looked through for errors, so that\n"
       "the server is what is measured. Latency runs from the write of a message to its answer:\n"
-      "with a window above 1 it has the wait in the queue in it. Any error ends the command with\n"
-      "its exit code, and so does a server whose num_batches_tracked does not grow by the updates\n"
-      "it acknowledged: let nobody else train the states meanwhile.");
+      "with a window above 1 it has the wait in the queue in it. CPU is of the whole process, so\n"
+      "the server's is also what it did for others. Any error ends the command with its exit\n"
+      "code, and so does a server whose num_batches_tracked does not grow by the updates it\n"
+      "acknowledged: let nobody else train the states meanwhile.");
   const auto options = std::make_shared<BenchOptions>();
   AddBenchOptions(command, options.get());
   command->callback([line, options] {

@@ -19,10 +19,10 @@ double Rate(int64_t count, double seconds) {
   return seconds > 0 ? static_cast<double>(count) / seconds : 0;
 }
 
-// Microseconds of this process's CPU a message.
-double CpuMicroseconds(const BenchResult& result) {
+// Microseconds a message.
+double CpuMicroseconds(double cpu_seconds, const BenchResult& result) {
   if (result.load.answered == 0) return 0;
-  return 1e6 * result.client_cpu_seconds / static_cast<double>(result.load.answered);
+  return 1e6 * cpu_seconds / static_cast<double>(result.load.answered);
 }
 
 std::string FormatDuration(double nanoseconds) {
@@ -75,8 +75,12 @@ std::string BenchToText(const BenchResult& result) {
                     FormatDuration(static_cast<double>(load.latency.Percentile(percent))), ", ");
   }
   absl::StrAppend(&text, "max ", FormatDuration(static_cast<double>(load.latency.max())), "\n");
-  absl::StrAppend(&text, "client    ", FormatDuration(1000 * CpuMicroseconds(result)),
-                  " of CPU a message\n");
+  const auto append_cpu = [&](absl::string_view whose, double seconds) {
+    absl::StrAppend(&text, whose, FormatDuration(1000 * CpuMicroseconds(seconds, result)),
+                    " of CPU a message\n");
+  };
+  append_cpu("client    ", result.client_cpu_seconds);
+  if (load.server_cpu_seconds.has_value()) append_cpu("server    ", *load.server_cpu_seconds);
   if (result.tracked_growth.has_value()) {
     absl::StrAppend(&text, "server    num_batches_tracked grew by ", *result.tracked_growth, ", ",
                     load.acknowledged,
@@ -116,13 +120,16 @@ nlohmann::ordered_json BenchToJson(const BenchResult& result) {
       {"sent_bytes_per_second", Rate(load.sent_bytes, load.seconds)},
       {"received_bytes_per_second", Rate(load.received_bytes, load.seconds)},
       {"latency_us", std::move(latency)},
-      {"client_cpu_us_per_message", CpuMicroseconds(result)},
+      {"client_cpu_us_per_message", CpuMicroseconds(result.client_cpu_seconds, result)},
       {"answered", load.answered},
       {"acknowledged", load.acknowledged},
       {"unanswered", load.unanswered},
       {"errors", load.errors},
       {"interrupted", load.stopped}};
   if (load.errors > 0) json["first_error"] = std::string(load.first_error.message());
+  if (load.server_cpu_seconds.has_value()) {
+    json["server_cpu_us_per_message"] = CpuMicroseconds(*load.server_cpu_seconds, result);
+  }
   if (result.tracked_growth.has_value()) {
     json["num_batches_tracked_growth"] = *result.tracked_growth;
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -56,6 +57,8 @@ struct LoadReport {
   int64_t unanswered = 0;    // sent, when their stream ended
   int64_t errors = 0;        // answers that are errors, and streams that ended otherwise than asked
   absl::Status first_error;
+  // Processor time that the server's process took meanwhile, where the server tells it.
+  std::optional<double> server_cpu_seconds;
   bool stopped = false;  // because `go_on` said so
 };
 

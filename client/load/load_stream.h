@@ -39,6 +39,8 @@ struct LoadTally {
   int64_t unanswered = 0;
   int64_t errors = 0;
   absl::Status first_error;
+  // The most that a stream was told at its end of the server's processor time; < 0: nothing.
+  double server_cpu_seconds = -1;
   LoadClock::time_point last_answer;
   // Of what is measured.
   LatencyHistogram latency;

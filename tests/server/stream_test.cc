@@ -1,7 +1,10 @@
 // The tensor streams as a transport: order, pipelining, back-pressure, limits, and clients that go
 // away.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <time.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +17,8 @@
 
 namespace normd::testing {
 namespace {
+
+using ::testing::MatchesRegex;
 
 class StreamTest : public ServerTest {
  protected:
@@ -64,6 +69,42 @@ TEST_F(StreamTest, CarriesManyStatesAndHundredsOfMessagesInOrder) {
     EXPECT_EQ(MustGet(absl::StrCat("m", i)).running_stats().num_batches_tracked(),
               kMessages / kStates);
   }
+}
+
+// Whole milliseconds in `server-timing: cpu;dur=N`.
+int64_t ToldCpuMilliseconds(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto timing = metadata.find("server-timing");
+  if (timing == metadata.end()) return -1;
+  const std::string text(timing->second.data(), timing->second.size());
+  EXPECT_THAT(text, MatchesRegex("cpu;dur=[0-9]+[.][0-9][0-9][0-9]"));
+  return std::stoll(text.substr(text.find('=') + 1));
+}
+
+// Of this process, which is the server's too.
+int64_t CpuMilliseconds() {
+  timespec time = {};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+TEST_F(StreamTest, TellsAtItsEndWhatProcessorTimeTheServerTook) {
+  constexpr int64_t kBusyMilliseconds = 50;
+  const int64_t before = CpuMilliseconds();
+  TestContext context;
+  auto stream = data_->StreamNormalize(&context);
+  v1::NormalizeResponse response;
+  ASSERT_TRUE(stream->Write({}));  // refused in place, from when on the stream is open for sure
+  ASSERT_TRUE(stream->Read(&response));
+  const int64_t open = CpuMilliseconds();
+  while (CpuMilliseconds() < open + kBusyMilliseconds) {
+  }
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
+  const int64_t told = ToldCpuMilliseconds(context);
+  EXPECT_GE(told, kBusyMilliseconds - 1);
+  EXPECT_LE(told, CpuMilliseconds() - before + 1);
 }
 
 TEST_F(StreamTest, AnswersInTheOrderOfRequestsThoughSomeAreRefusedAtOnceAndOthersWait) {

@@ -36,6 +36,12 @@ class NormdServer:
         with open(self._log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def cpu_seconds(self):
+        """Processor time that the process has taken, to a hundredth of a second."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _wait_for_address(self, port_file):
         deadline = time.monotonic() + START_SECONDS_MAX
         while not os.path.exists(port_file):

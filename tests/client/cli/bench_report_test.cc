@@ -30,6 +30,7 @@ BenchResult Result() {
   result.load.received_bytes = 8'000'000;
   result.load.answered = 1500;
   result.load.acknowledged = 1500;
+  result.load.server_cpu_seconds = 0.003;
   return result;
 }
 
@@ -41,6 +42,7 @@ TEST(BenchReportTest, TellsPeople) {
             "bytes     8.00 MB/s sent, 4.00 MB/s received\n"
             "latency   p50 0.10 us, p90 0.10 us, p99 0.10 us, p99.9 2.01 ms, max 3.00 s\n"
             "client    333 us of CPU a message\n"
+            "server    2.00 us of CPU a message\n"
             "server    num_batches_tracked grew by 1500, 1500 updates acknowledged: the same\n"
             "errors    0\n");
 }
@@ -69,6 +71,7 @@ TEST(BenchReportTest, TellsPrograms) {
   EXPECT_EQ(json["latency_us"]["p50"], 0.1);
   EXPECT_EQ(json["latency_us"]["max"], 3e6);
   EXPECT_NEAR(json["latency_us"]["p99.9"].get<double>(), 2000, 2000.0 / 128);
+  EXPECT_EQ(json["server_cpu_us_per_message"], 2);
   EXPECT_EQ(json["num_batches_tracked_growth"], 1500);
   EXPECT_EQ(json["errors"], 0);
   EXPECT_FALSE(json.contains("first_error"));
@@ -81,6 +84,7 @@ TEST(BenchReportTest, HasNoRatesOfALoadThatEndedAtOnce) {
   const nlohmann::ordered_json json = BenchToJson(result);
   EXPECT_EQ(json["messages_per_second"], 0);
   EXPECT_EQ(json["client_cpu_us_per_message"], 0);
+  EXPECT_FALSE(json.contains("server_cpu_us_per_message"));
   EXPECT_FALSE(json.contains("num_batches_tracked_growth"));
   EXPECT_FALSE(CountsDiffer(result));
 }

@@ -45,6 +45,14 @@ class BenchTest(ServerTest):
                 self.assertGreater(result["messages_per_second"], 0)
                 self.assertEqual(self.states(), [])
 
+    def test_tells_what_processor_time_the_server_took(self):
+        before = self.server.cpu_seconds()
+        result = self.bench("--mode", "normalize", "--messages", "5000", "--streams", "2")
+        taken = self.server.cpu_seconds() - before
+        told = result["server_cpu_us_per_message"] * result["answered"] / 1e6
+        self.assertGreater(told, 0)
+        self.assertLessEqual(told, taken + 0.02)  # of which the kernel tells hundredths
+
     def test_messages_are_as_large_as_the_options_say(self):
         values = 8 * 16 * 5
         for dtype, size in [("float16", 2), ("bfloat16", 2), ("float32", 4), ("float64", 8)]:
@@ -123,6 +131,7 @@ class BenchTest(ServerTest):
                                r"bytes     .* MB/s sent, .* MB/s received\n"
                                r"latency   p50 .*, p90 .*, p99 .*, p99.9 .*, max .*\n"
                                r"client    .* us of CPU a message\n"
+                               r"server    .* us of CPU a message\n"
                                r"server    num_batches_tracked grew by 20, "
                                r"20 updates acknowledged: the same\n"
                                r"errors    0\n$")
