@@ -166,6 +166,7 @@ class RunningServer final : public Server {
         data_context_({.registry = &registry_,
                        .runner = runner_.get(),
                        .buffers = buffers_.get(),
+                       .coefficients = &coefficients_,
                        .producer_limits = {.producers_max = options.producers_max,
                                            .age_max = options.producer_age_max},
                        .message_bytes_max = options.message_bytes_max}),
@@ -301,6 +302,7 @@ class RunningServer final : public Server {
   UnaryGate gate_;
   std::unique_ptr<ParallelRunner> runner_;
   std::shared_ptr<BufferPool> buffers_;
+  CoefficientCache coefficients_;
   const DataContext data_context_;
   TrainHandler train_;
   NormalizeHandler normalize_;

@@ -1,3 +1,8 @@
+#include <array>
+#include <type_traits>
+
+#include "core/kernels/normalize.h"
+#include "core/kernels/normalize_coefficients.h"
 #include "core/norm/normalization.h"
 #include "core/norm/runs.h"
 #include "core/norm/value_reader.h"
@@ -19,6 +24,45 @@ void NormalizeByRunning(const Batch& batch, const Running& running, const Affine
       return SetCoefficients(running.mean.data(), running.var.data(), eps, affine, all, to);
     };
     NormalizeRuns(x, extents, set_coefficients, reinterpret_cast<T*>(output), *runner);
+  });
+}
+
+std::optional<RunningCoefficients> RunningCoefficients::Make(DataType dtype, const Running& running,
+                                                             const Affine& affine) {
+  if (dtype == DataType::kFloat64) return std::nullopt;
+  const size_t channels = running.mean.size();
+  RunningCoefficients made;
+  made.numbers_.resize(3 * channels);
+  float* const numbers = made.numbers_.data();
+  const auto from = [](absl::Span<const double> values) {
+    return values.empty() ? nullptr : values.data();
+  };
+  if (!ComputeNormalizeCoefficients({.mean = running.mean.data(),
+                                     .var = running.var.data(),
+                                     .eps = EpsOf(dtype, affine),
+                                     .weight = from(affine.weight),
+                                     .bias = from(affine.bias)},
+                                    channels, numbers, numbers + channels,
+                                    numbers + 2 * channels)) {
+    return std::nullopt;
+  }
+  return made;
+}
+
+void NormalizeByRunning(const Batch& batch, const RunningCoefficients& coefficients, char* output,
+                        ParallelRunner* runner) {
+  if (batch.num_elements() == 0) return;
+  const BatchExtents extents = ChannelExtents(batch);
+  const PieceIndex x(batch.bytes());
+  VisitDataType(batch.dtype(), [&](auto element) {
+    using T = typename decltype(element)::type;
+    if constexpr (!std::is_same_v<T, double>) {
+      ForRuns<T>(std::array{&x}, extents, *runner, [&](const Run& run, const auto& inputs) {
+        Normalize(inputs[0], run.extents, {0, run.extents.channels},
+                  coefficients.center() + run.channel, coefficients.scale() + run.channel,
+                  coefficients.offset() + run.channel, reinterpret_cast<T*>(output) + run.first);
+      });
+    }
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,6 +12,7 @@
 #include "core/base/parallel.h"
 #include "core/norm/moments.h"
 #include "core/norm/norm_config.h"
+#include "core/tensor/data_type.h"
 #include "core/tensor/tensor_bytes.h"
 #include "core/tensor/tensor_view.h"
 
@@ -102,6 +104,31 @@ absl::StatusOr<Moments> ComputeBatchMoments(const Batch& batch, NonFinitePolicy 
 // its dtype, and does not overlap them, or is those bytes, in one run.
 void NormalizeByRunning(const Batch& batch, const Running& running, const Affine& affine,
                         char* output, ParallelRunner* runner);
+
+// What NormalizeByRunning makes of running statistics before it comes to the values, kept for other
+// batches: with few rows it is most of the work. 12 bytes a channel. A value; thread-safe.
+class RunningCoefficients {
+ public:
+  // Of batches of `dtype`. Nothing for kFloat64, and where float32 does not hold all of them.
+  static std::optional<RunningCoefficients> Make(DataType dtype, const Running& running,
+                                                 const Affine& affine);
+
+  size_t channels() const { return numbers_.size() / 3; }
+  // Each as long as there are channels, as the kernels take them (normalize_coefficients.h).
+  const float* center() const { return numbers_.data(); }
+  const float* scale() const { return center() + channels(); }
+  const float* offset() const { return scale() + channels(); }
+
+ private:
+  RunningCoefficients() = default;
+
+  std::vector<float> numbers_;
+};
+
+// The same bits as NormalizeByRunning of what `coefficients` were made of. REQUIRES: as there; the
+// coefficients are of the batch's dtype and channels.
+void NormalizeByRunning(const Batch& batch, const RunningCoefficients& coefficients, char* output,
+                        ParallelRunner* runner);
 
 // Normalizes every set by its own moments and biased variance (training mode of kBatchNorm and
 // kInstanceNorm, the only mode of the others). Under eps 0 a set with variance 0 gives `bias` for

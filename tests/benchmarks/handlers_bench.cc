@@ -20,6 +20,7 @@
 #include "core/store/memory_state_store.h"
 #include "normd/v1/normalization_service.pb.h"
 #include "server/buffer_pool.h"
+#include "server/coefficient_cache.h"
 #include "server/data_call.h"
 #include "server/normalize_handler.h"
 #include "server/train_handler.h"
@@ -61,6 +62,7 @@ class House {
     return {.registry = &registry_,
             .runner = runner_.get(),
             .buffers = buffers_.get(),
+            .coefficients = &coefficients_,
             .producer_limits = {}};
   }
 
@@ -70,6 +72,7 @@ class House {
   StateRegistry registry_{{}, store_.get(), Clock::System(), &observer_};
   std::unique_ptr<ParallelRunner> runner_ = MakeParallelRunner(1);
   std::shared_ptr<BufferPool> buffers_ = BufferPool::Create(kIdleBufferBytesMax);
+  CoefficientCache coefficients_;
 };
 
 // Waits for its answer, which may come on another thread.

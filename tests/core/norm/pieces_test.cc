@@ -122,7 +122,8 @@ class PiecesTest : public testing::Test {
         values->push_back(static_cast<double>(1 + Below(100)) / 50);
       }
     }
-    if (Below(3) == 0) weight_[Below(features)] = 1e-42;
+    holds_weight_ = Below(3) > 0;
+    if (!holds_weight_) weight_[Below(features)] = 1e-42;
     if (config.kind == NormKind::kRmsNorm) bias_.clear();
   }
 
@@ -158,6 +159,13 @@ class PiecesTest : public testing::Test {
                                          result(results.grad_input), runner);
     if (CanTrackRunningStats(batch.kind())) {
       NormalizeByRunning(batch, running, affine, result(results.by_running), runner);
+      const auto coefficients = RunningCoefficients::Make(c.dtype, running, affine);
+      EXPECT_EQ(coefficients.has_value(), c.dtype != DataType::kFloat64 && holds_weight_);
+      if (coefficients.has_value()) {
+        std::string by_coefficients;
+        NormalizeByRunning(batch, *coefficients, result(by_coefficients), runner);
+        EXPECT_TRUE(by_coefficients == results.by_running);
+      }
     }
     if (batch.kind() == NormKind::kBatchNorm) {
       results.running_gradients = BackwardByRunning(batch, dy, running, affine, true,
@@ -192,6 +200,7 @@ class PiecesTest : public testing::Test {
   SeededRandom random_;
   const std::unique_ptr<ParallelRunner> threads_ = MakeParallelRunner(2);
   std::vector<double> weight_, bias_, mean_, var_;
+  bool holds_weight_ = true;  // float32 does, all of them
 };
 
 constexpr DataType kDataTypes[] = {DataType::kFloat32, DataType::kFloat64, DataType::kFloat16,
