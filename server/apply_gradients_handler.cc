@@ -1,6 +1,5 @@
 #include "server/apply_gradients_handler.h"
 
-#include <memory>
 #include <utility>
 
 #include "core/base/error.h"
@@ -18,8 +17,8 @@ class ApplyGradientsCall final
   using GradientCall::GradientCall;
 
  private:
-  absl::Status Compute(const std::shared_ptr<const NormState>& state) override {
-    NORMD_ASSIGN_OR_RETURN(gradients_, GradientsFromWire(request_, state->config));
+  absl::Status Compute(const NormState& state) override {
+    NORMD_ASSIGN_OR_RETURN(gradients_, GradientsFromWire(request_, state.config));
     return absl::OkStatus();
   }
 

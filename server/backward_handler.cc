@@ -1,7 +1,6 @@
 #include "server/backward_handler.h"
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -53,11 +52,11 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
   }
 
   // The gradients, by the parameters as they are before any step.
-  absl::Status Compute(const std::shared_ptr<const NormState>& state) override {
-    response_.set_revision(state->revision);
-    response_.set_parameters_revision(state->revision);
+  absl::Status Compute(const NormState& state) override {
+    response_.set_revision(state.revision);
+    response_.set_parameters_revision(state.revision);
     NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensor(0, request_.input()));
-    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state->config));
+    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
     const absl::StatusOr<TensorView> grad_output = RequestTensor(1, request_.grad_output());
     if (!grad_output.ok()) return Prefixed(grad_output.status(), "grad_output: ");
     NORMD_RETURN_IF_ERROR(CheckSameForm(*grad_output, input));
@@ -66,8 +65,8 @@ class BackwardCall final : public GradientCall<v1::BackwardRequest, v1::Backward
                                  : MakeResponseTensor(v1::BackwardResponse::kGradInputFieldNumber,
                                                       input, request_.input());
     NORMD_ASSIGN_OR_RETURN(Gradients gradients,
-                           ComputeGradients(*state, batch, grad_output->bytes(), grad_input));
-    if (state->config.affine) TakeGradients(std::move(gradients), state->config);
+                           ComputeGradients(state, batch, grad_output->bytes(), grad_input));
+    if (state.config.affine) TakeGradients(std::move(gradients), state.config);
     is_empty_ = batch.num_elements() == 0;
     return absl::OkStatus();
   }

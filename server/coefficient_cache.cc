@@ -9,34 +9,44 @@
 namespace normd {
 namespace {
 
-// Values of a channel in a batch from which on its coefficients are little of the work.
+// Of a batch with more values of a channel its coefficients are little of the work.
 constexpr size_t kValuesPerChannelMax = 32;
 
-bool IsSame(const std::weak_ptr<const NormState>& kept,
-            const std::shared_ptr<const NormState>& state) {
-  return !kept.owner_before(state) && !state.owner_before(kept);
+bool IsWorthIt(const Batch& batch) {
+  return batch.num_elements() > 0 && batch.channels() <= kCoefficientChannelsMax &&
+         batch.num_elements() <= kValuesPerChannelMax * batch.channels();
+}
+
+std::shared_ptr<const RunningCoefficients> MakeCoefficients(const NormState& state) {
+  std::optional<RunningCoefficients> made =
+      RunningCoefficients::Create(RunningOf(state), AffineOf(state));
+  if (!made.has_value()) return nullptr;
+  return std::make_shared<const RunningCoefficients>(*std::move(made));
 }
 
 }  // namespace
 
-std::shared_ptr<const RunningCoefficients> CoefficientCache::Find(
-    const std::shared_ptr<const NormState>& state, const Batch& batch) {
-  if (batch.dtype() == DataType::kFloat64 || batch.channels() > kChannelsMax ||
-      batch.num_elements() > kValuesPerChannelMax * batch.channels()) {
-    return nullptr;
+std::shared_ptr<const RunningCoefficients> CoefficientCache::Find(const NormState& state,
+                                                                  const Batch& batch) {
+  if (batch.dtype() == DataType::kFloat64 || !IsWorthIt(batch)) return nullptr;
+  const size_t hash = absl::HashOf(state.name);
+  Slot& slot = slots_[hash % kCoefficientSlots];
+  {
+    const size_t value = absl::HashOf(hash, state.revision);
+    absl::MutexLock lock(&slot.mutex);
+    if (slot.key.Matches(state)) return slot.coefficients;
+    if (std::exchange(slot.missed, value) != value) return nullptr;
   }
-  Slot& slot = slots_[absl::HashOf(state.get()) % kSlots];
-  absl::MutexLock lock(&slot.mutex);
-  if (IsSame(slot.state, state) && slot.dtype == batch.dtype()) return slot.coefficients;
-  if (std::exchange(slot.missed, state.get()) != state.get()) return nullptr;
-  std::optional<RunningCoefficients> made =
-      RunningCoefficients::Make(batch.dtype(), RunningOf(*state), AffineOf(*state));
-  slot.missed = nullptr;
-  slot.state = state;
-  slot.dtype = batch.dtype();
-  slot.coefficients =
-      made.has_value() ? std::make_shared<const RunningCoefficients>(*std::move(made)) : nullptr;
-  return slot.coefficients;
+  // Without the lock, which others wait for. What they then make too is the same.
+  Key key = {.name = state.name, .create_time = state.create_time, .revision = state.revision};
+  const std::shared_ptr<const RunningCoefficients> coefficients = MakeCoefficients(state);
+  std::shared_ptr<const RunningCoefficients> other = coefficients;
+  {
+    absl::MutexLock lock(&slot.mutex);
+    std::swap(slot.key, key);
+    std::swap(slot.coefficients, other);
+  }
+  return coefficients;
 }
 
 }  // namespace normd

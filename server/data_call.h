@@ -66,7 +66,7 @@ class DataCall {
 
   // Computes what the published value is enough for, and lets go of the tensors. Called once, after
   // Parse.
-  absl::Status ComputeOnce(const std::shared_ptr<const NormState>& state) {
+  absl::Status ComputeOnce(const NormState& state) {
     absl::Status status = Compute(state);
     request_bytes_.Clear();
     return status;
@@ -90,7 +90,7 @@ class DataCall {
   virtual absl::Span<const wire::TensorField> tensor_fields() const { return {}; }
   // The rest of Parse.
   virtual absl::Status Check() = 0;
-  virtual absl::Status Compute(const std::shared_ptr<const NormState>& state) = 0;
+  virtual absl::Status Compute(const NormState& state) = 0;
 
   // The tensor of tensor_fields()[index], whose other fields are `head`. Valid while Compute runs.
   // Errors: those of TensorFromWire.
@@ -189,7 +189,7 @@ absl::Status ComputeCall(const absl::StatusOr<StateHandle>& handle, Call& call) 
   NORMD_RETURN_IF_ERROR(handle.status());
   const std::shared_ptr<const NormState> state = handle->Get();
   if (state == nullptr) return StateNotFound(handle->name());
-  const absl::Status status = call.ComputeOnce(state);
+  const absl::Status status = call.ComputeOnce(*state);
   return status.ok() ? status : OfState(status, state->name);
 }
 

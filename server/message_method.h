@@ -71,8 +71,8 @@ void HandleMessage(MessageHandler* handler, grpc::ByteBuffer* request,
 // Waits on a queue for a call of `method`, serves it and waits for the next at the same time, until
 // the server is shut down. `method` outlives the queues. A request that is refused ends a unary
 // call with the error's status; a stream answers it in-band and lives on, unless the error is the
-// server's (EndsStream): that ends it after the responses before it. A stream ends with the
-// trailing metadata `server-timing`, as the proto has it. Requests and responses are
+// server's (EndsStream): that ends it after the responses before it. A stream's status comes
+// with the metadata `server-timing`, as NormalizationService has it. Requests and responses are
 // counted in the memory of their kind of call: without room a unary call is refused
 // (LIMIT_REACHED), as it is behind a closed gate (SHUTTING_DOWN), and a stream is read only when it
 // has nothing in hand, so that clients that never read their answers keep no other from being

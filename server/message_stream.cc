@@ -1,5 +1,4 @@
 #include <grpcpp/alarm.h>
-#include <time.h>
 
 #include <chrono>
 #include <deque>
@@ -9,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/clock.h"
 #include "core/base/error.h"
 #include "server/grpc_status.h"
 #include "server/message_method.h"
@@ -19,13 +19,6 @@ namespace {
 
 // Larger responses are sent at once.
 constexpr int64_t kDeferredBytesMax = 16 * kKiB;
-
-// Of all threads of the process.
-std::chrono::nanoseconds ProcessCpuTime() {
-  timespec time = {};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
 
 class MessageStream final : public LongCall,
                             public DeferredWork,
@@ -111,7 +104,7 @@ class MessageStream final : public LongCall,
       return;
     }
     ServeStreams(method_, queue_.serving_queue());
-    cpu_at_begin_ = ProcessCpuTime();
+    cpu_at_begin_ = CpuTime(CLOCK_PROCESS_CPUTIME_ID);
     const absl::Status admitted = method_.streams->Add(self_);
     absl::MutexLock lock(&mutex_);
     if (!admitted.ok()) {
@@ -271,7 +264,8 @@ class MessageStream final : public LongCall,
     if (finished_) return;
     finished_ = true;
     finishing_ = true;
-    const std::chrono::duration<double, std::milli> cpu = ProcessCpuTime() - cpu_at_begin_;
+    const std::chrono::duration<double, std::milli> cpu =
+        CpuTime(CLOCK_PROCESS_CPUTIME_ID) - cpu_at_begin_;
     // As HTTP tells it (W3C, "Server Timing"): in milliseconds.
     context_.AddTrailingMetadata("server-timing", absl::StrFormat("cpu;dur=%.3f", cpu.count()));
     stream_.Finish(status, &on_finish_);
@@ -290,7 +284,7 @@ class MessageStream final : public LongCall,
   grpc::ServerContext context_;
   grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_{&context_};
   grpc::Alarm turn_;
-  std::chrono::nanoseconds cpu_at_begin_{0};  // ProcessCpuTime(); constant once the stream is open
+  std::chrono::nanoseconds cpu_at_begin_{0};  // constant once the stream is open
 
   absl::Mutex mutex_;
   grpc::ByteBuffer read_buffer_;  // gRPC's while reading_

@@ -1,6 +1,5 @@
 #include "server/normalize_handler.h"
 
-#include <memory>
 #include <utility>
 
 #include "core/base/error.h"
@@ -31,20 +30,20 @@ class NormalizeCall final : public DataCall<v1::NormalizeRequest, v1::NormalizeR
   }
 
   // The output, by the running statistics or, when there are none, by the batch's own.
-  absl::Status Compute(const std::shared_ptr<const NormState>& state) override {
-    response_.set_revision(state->revision);
-    return state->running_stats.has_value() ? ComputeByRunning(state) : ComputeByItself(*state);
+  absl::Status Compute(const NormState& state) override {
+    response_.set_revision(state.revision);
+    return state.running_stats.has_value() ? ComputeByRunning(state) : ComputeByItself(state);
   }
 
   // What is not finite stays in its own value.
-  absl::Status ComputeByRunning(const std::shared_ptr<const NormState>& state) {
+  absl::Status ComputeByRunning(const NormState& state) {
     NORMD_ASSIGN_OR_RETURN(const TensorView input, RequestTensor(0, request_.input()));
-    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state->config));
+    NORMD_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(input, state.config));
     char* const output = MakeOutput(input);
     if (const auto coefficients = context_.coefficients->Find(state, batch)) {
       NormalizeByRunning(batch, *coefficients, output, context_.runner);
     } else {
-      NormalizeByRunning(batch, RunningOf(*state), AffineOf(*state), output, context_.runner);
+      NormalizeByRunning(batch, RunningOf(state), AffineOf(state), output, context_.runner);
     }
     return absl::OkStatus();
   }

@@ -2,11 +2,12 @@
 
 #include <grpc/support/time.h>
 #include <grpcpp/alarm.h>
-#include <time.h>
 
 #include <algorithm>
 #include <chrono>
 #include <utility>
+
+#include "core/base/clock.h"
 
 namespace normd {
 namespace {
@@ -41,12 +42,6 @@ void RunDeferred() {
   for (const std::shared_ptr<DeferredWork>& each : work) each->RunDeferred();
 }
 
-std::chrono::nanoseconds ThreadCpuTime() {
-  timespec time = {};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
-
 // How much of its time the calling thread runs, period by period.
 class Load {
  public:
@@ -61,7 +56,7 @@ class Load {
     events_ = 0;
     const Clock::time_point now = Clock::now();
     if (now - begin_ < kLoadPeriod) return Verdict::kNone;
-    const std::chrono::nanoseconds cpu = ThreadCpuTime();
+    const std::chrono::nanoseconds cpu = CpuTime(CLOCK_THREAD_CPUTIME_ID);
     const auto ran = std::chrono::duration<double>(cpu - begin_cpu_);
     const auto passed = std::chrono::duration<double>(now - begin_);
     const bool several_calls = several_calls_;
@@ -74,7 +69,7 @@ class Load {
 
  private:
   Clock::time_point begin_ = Clock::now();
-  std::chrono::nanoseconds begin_cpu_ = ThreadCpuTime();
+  std::chrono::nanoseconds begin_cpu_ = CpuTime(CLOCK_THREAD_CPUTIME_ID);
   const void* call_ = nullptr;
   bool several_calls_ = false;
   int events_ = 0;  // since the last look

@@ -1,6 +1,5 @@
 #include "server/train_handler.h"
 
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -28,10 +27,9 @@ class TrainCall final : public UpdateCall<v1::TrainRequest, v1::TrainResponse> {
   }
 
   // The moments and the output.
-  absl::Status Compute(const std::shared_ptr<const NormState>& state) override {
-    NORMD_ASSIGN_OR_RETURN(const Moments moments, request_.has_moments()
-                                                      ? TakeMoments(state->config)
-                                                      : ComputeFromInput(*state));
+  absl::Status Compute(const NormState& state) override {
+    NORMD_ASSIGN_OR_RETURN(const Moments moments, request_.has_moments() ? TakeMoments(state.config)
+                                                                         : ComputeFromInput(state));
     if (request_.return_moments()) MomentsToWire(moments, *response_.mutable_moments());
     return absl::OkStatus();
   }

@@ -1,6 +1,7 @@
 #include "client/cli/bench_options.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <thread>
 #include <utility>
@@ -71,6 +72,7 @@ void AddMessageOptions(CLI::App* command, BenchOptions* options) {
       ->add_option("--seed", options->seed,
                    "Of the values and of the order of the states (default: a random one,\n"
                    "which is printed)")
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
       ->option_text("NUMBER");
 }
 

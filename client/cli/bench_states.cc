@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "client/cli/progress_bar.h"
+#include "client/cli/status_macros.h"
 
 namespace normd::cli {
 namespace {
@@ -18,6 +19,8 @@ namespace {
 // Enough for a commit of the server to gather many calls.
 constexpr size_t kThreads = 128;
 constexpr int32_t kPageSize = 1000;
+// Of more states, all that begin with the prefix are listed, of which there may be many others.
+constexpr size_t kAskedOneByOneMax = 100;
 
 }  // namespace
 
@@ -29,30 +32,25 @@ BenchStates::BenchStates(client::Client* client, std::string prefix, int64_t cou
 
 absl::Status BenchStates::Create(const client::StateConfig& config, bool must_be_new,
                                  const std::function<bool()>& should_stop) {
+  std::vector<char> is_there(names_.size(), 0);
+  if (!must_be_new) {
+    NORMD_CLI_RETURN_IF_ERROR(
+        ForEachThere([&](size_t index, const client::State& /*state*/) { is_there[index] = 1; }));
+  }
   return ForEach("create states", [&](size_t index) {
     if (should_stop()) return absl::CancelledError("interrupted");
+    if (is_there[index] != 0) return absl::OkStatus();
     const absl::Status status = client_->CreateState(names_[index], config).status();
     is_created_[index] = status.ok();
     return absl::IsAlreadyExists(status) && !must_be_new ? absl::OkStatus() : status;
   });
 }
 
-absl::StatusOr<int64_t> BenchStates::NumBatchesTracked() {
-  client::StateLister lister =
-      client_->ListAllStates({.prefix = prefix_, .page_size = kPageSize, .page_token = ""});
+absl::StatusOr<int64_t> BenchStates::NumBatchesTracked() const {
   int64_t sum = 0;
-  while (true) {
-    const absl::StatusOr<std::optional<client::State>> state = lister.Next();
-    if (!state.ok()) return state.status();
-    if (!state->has_value()) return sum;
-    // Others may have names that begin alike.
-    const std::string& name = (*state)->name;
-    size_t index = 0;
-    if (absl::SimpleAtoi(absl::string_view(name).substr(prefix_.size()), &index) &&
-        index < names_.size() && names_[index] == name) {
-      sum += (*state)->num_batches_tracked;
-    }
-  }
+  NORMD_CLI_RETURN_IF_ERROR(ForEachThere(
+      [&](size_t /*index*/, const client::State& state) { sum += state.num_batches_tracked; }));
+  return sum;
 }
 
 absl::Status BenchStates::Delete() {
@@ -61,6 +59,33 @@ absl::Status BenchStates::Delete() {
     const absl::Status status = client_->DeleteState(names_[index]);
     return absl::IsNotFound(status) ? absl::OkStatus() : status;
   });
+}
+
+absl::Status BenchStates::ForEachThere(
+    const std::function<void(size_t index, const client::State& state)>& visit) const {
+  if (names_.size() <= kAskedOneByOneMax) {
+    for (size_t index = 0; index < names_.size(); ++index) {
+      const auto state = client_->GetState(names_[index], client::StateView::kBasic);
+      if (absl::IsNotFound(state.status())) continue;
+      NORMD_CLI_RETURN_IF_ERROR(state.status());
+      visit(index, *state);
+    }
+    return absl::OkStatus();
+  }
+  client::StateLister lister =
+      client_->ListAllStates({.prefix = prefix_, .page_size = kPageSize, .page_token = ""});
+  while (true) {
+    const absl::StatusOr<std::optional<client::State>> state = lister.Next();
+    NORMD_CLI_RETURN_IF_ERROR(state.status());
+    if (!state->has_value()) return absl::OkStatus();
+    // Others may have names that begin alike.
+    const std::string& name = (*state)->name;
+    size_t index = 0;
+    if (absl::SimpleAtoi(absl::string_view(name).substr(prefix_.size()), &index) &&
+        index < names_.size() && names_[index] == name) {
+      visit(index, **state);
+    }
+  }
 }
 
 absl::Status BenchStates::ForEach(const std::string& title,

@@ -20,14 +20,14 @@ class BenchStates {
   // `client` must outlive this.
   BenchStates(client::Client* client, std::string prefix, int64_t count);
 
-  // Creates those that are not there. Errors: those of CreateState, but for a state that is there
-  // unless `must_be_new`; kCancelled once `should_stop` says so, which is called by several
-  // threads.
+  // Creates those that are not there. Errors: those of ForEachThere, and those of CreateState, but
+  // for a state that is there unless `must_be_new`; kCancelled once `should_stop` says so, which is
+  // called by several threads.
   absl::Status Create(const client::StateConfig& config, bool must_be_new,
                       const std::function<bool()>& should_stop);
 
-  // The sum of num_batches_tracked over all of them. Errors: those of ListStates.
-  absl::StatusOr<int64_t> NumBatchesTracked();
+  // The sum of num_batches_tracked over all of them. Errors: those of ForEachThere.
+  absl::StatusOr<int64_t> NumBatchesTracked() const;
 
   // Deletes those that Create() has created. Errors: those of DeleteState, but for a state that is
   // gone.
@@ -36,6 +36,9 @@ class BenchStates {
   const std::vector<std::string>& names() const { return names_; }
 
  private:
+  // Calls `visit` with every state that is there. Errors: those of GetState and ListStates.
+  absl::Status ForEachThere(
+      const std::function<void(size_t index, const client::State& state)>& visit) const;
   // Calls `visit` with every index until one fails. Returns the first error.
   absl::Status ForEach(const std::string& title,
                        const std::function<absl::Status(size_t index)>& visit) const;

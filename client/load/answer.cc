@@ -1,5 +1,7 @@
 #include "client/load/answer.h"
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/strip.h"
 #include "client/cpp/wire_status.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
@@ -10,6 +12,9 @@ namespace normd::load {
 namespace {
 
 using ::google::protobuf::internal::WireFormatLite;
+
+// Longer than any load.
+constexpr double kMillisecondsMax = 1e12;
 
 absl::Status NotAMessage() { return absl::InternalError("an answer is not a protobuf message"); }
 
@@ -31,6 +36,16 @@ absl::Status AnswerError(grpc::ByteBuffer& answer, int error_field) {
     return client::FromWire(error);
   }
   return fields.ConsumedEntireMessage() ? absl::OkStatus() : NotAMessage();
+}
+
+std::optional<double> CpuSeconds(absl::string_view server_timing) {
+  double milliseconds = 0;
+  if (!absl::ConsumePrefix(&server_timing, "cpu;dur=") ||
+      !absl::SimpleAtod(server_timing, &milliseconds)) {
+    return std::nullopt;
+  }
+  if (!(milliseconds >= 0 && milliseconds <= kMillisecondsMax)) return std::nullopt;
+  return milliseconds / 1000;
 }
 
 }  // namespace normd::load

@@ -185,7 +185,6 @@ class Load {
   LoadReport Report() const {
     LoadReport report;
     LoadClock::time_point last_answer = plan_.measure_from;
-    double server_cpu_seconds = -1;
     report.stopped = plan_.stop.load(std::memory_order_relaxed);
     for (const Worker& worker : workers_) {
       const LoadTally& tally = worker.tally();
@@ -198,10 +197,9 @@ class Load {
       report.acknowledged += tally.acknowledged;
       report.unanswered += tally.unanswered;
       last_answer = std::max(last_answer, tally.last_answer);
-      server_cpu_seconds = std::max(server_cpu_seconds, tally.server_cpu_seconds);
+      // The streams were open together, each for about the whole time.
+      report.server_cpu_seconds = std::max(report.server_cpu_seconds, tally.server_cpu_seconds);
     }
-    // The streams were open together, each for about the whole time.
-    if (server_cpu_seconds >= 0) report.server_cpu_seconds = server_cpu_seconds;
     report.messages = report.latency.count();
     report.seconds = std::chrono::duration<double>(std::min(last_answer, plan_.measure_until) -
                                                    plan_.measure_from)

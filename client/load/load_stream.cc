@@ -1,33 +1,14 @@
 #include "client/load/load_stream.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "client/cpp/wire_status.h"
 #include "client/load/answer.h"
 
 namespace normd::load {
-namespace {
-
-// What the server says of its processor time at the end of a stream, as NormalizationService has
-// it; < 0: nothing.
-double ServerCpuSeconds(const grpc::ClientContext& context) {
-  const auto& metadata = context.GetServerTrailingMetadata();
-  const auto timing = metadata.find("server-timing");
-  if (timing == metadata.end()) return -1;
-  absl::string_view text(timing->second.data(), timing->second.size());
-  double milliseconds = 0;
-  if (!absl::ConsumePrefix(&text, "cpu;dur=") || !absl::SimpleAtod(text, &milliseconds)) return -1;
-  return std::isfinite(milliseconds) ? milliseconds / 1000 : -1;
-}
-
-}  // namespace
-
 void LoadTally::AddError(const absl::Status& error) {
   if (errors++ == 0) first_error = error;
 }
@@ -96,7 +77,12 @@ void LoadStream::OnWritten(bool ok) {
 
 void LoadStream::OnFinished(bool /*ok*/) {
   is_finished_ = true;
-  tally_->server_cpu_seconds = std::max(tally_->server_cpu_seconds, ServerCpuSeconds(context_));
+  const auto& metadata = context_.GetServerTrailingMetadata();
+  if (const auto timing = metadata.find("server-timing"); timing != metadata.end()) {
+    tally_->server_cpu_seconds =
+        std::max(tally_->server_cpu_seconds,
+                 CpuSeconds(absl::string_view(timing->second.data(), timing->second.size())));
+  }
   tally_->unanswered += in_flight();
   if (!status_.ok()) return tally_->AddError(client::FromGrpc(status_));
   if (in_flight() == 0 && has_ended_side_) return;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -39,8 +40,8 @@ struct LoadTally {
   int64_t unanswered = 0;
   int64_t errors = 0;
   absl::Status first_error;
-  // The most that a stream was told at its end of the server's processor time; < 0: nothing.
-  double server_cpu_seconds = -1;
+  // The most that a stream was told at its end of the server's processor time.
+  std::optional<double> server_cpu_seconds;
   LoadClock::time_point last_answer;
   // Of what is measured.
   LatencyHistogram latency;

@@ -85,6 +85,11 @@ inline constexpr int64_t kCacheBytesMin = kMiB;
 inline constexpr int64_t kDefaultLoaderThreads = 4;
 inline constexpr int64_t kLoaderThreadsMax = 64;
 
+// The coefficients of eval mode that are kept for small batches, of so many states of so many
+// channels: 12 bytes a channel, 3 MiB, beside what is counted.
+inline constexpr size_t kCoefficientSlots = 64;
+inline constexpr size_t kCoefficientChannelsMax = 4096;
+
 // The threads that share the work on a large batch, and those that serve calls.
 inline constexpr int64_t kComputeThreadsMax = 256;
 inline constexpr int64_t kServingThreadsMax = 256;

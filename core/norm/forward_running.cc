@@ -1,8 +1,8 @@
 #include <array>
 #include <type_traits>
+#include <utility>
 
 #include "core/kernels/normalize.h"
-#include "core/kernels/normalize_coefficients.h"
 #include "core/norm/normalization.h"
 #include "core/norm/runs.h"
 #include "core/norm/value_reader.h"
@@ -27,26 +27,16 @@ void NormalizeByRunning(const Batch& batch, const Running& running, const Affine
   });
 }
 
-std::optional<RunningCoefficients> RunningCoefficients::Make(DataType dtype, const Running& running,
-                                                             const Affine& affine) {
-  if (dtype == DataType::kFloat64) return std::nullopt;
+std::optional<RunningCoefficients> RunningCoefficients::Create(const Running& running,
+                                                               const Affine& affine) {
   const size_t channels = running.mean.size();
   RunningCoefficients made;
   made.numbers_.resize(3 * channels);
   float* const numbers = made.numbers_.data();
-  const auto from = [](absl::Span<const double> values) {
-    return values.empty() ? nullptr : values.data();
-  };
-  if (!ComputeNormalizeCoefficients({.mean = running.mean.data(),
-                                     .var = running.var.data(),
-                                     .eps = EpsOf(dtype, affine),
-                                     .weight = from(affine.weight),
-                                     .bias = from(affine.bias)},
-                                    channels, numbers, numbers + channels,
-                                    numbers + 2 * channels)) {
-    return std::nullopt;
-  }
-  return made;
+  const bool held =
+      SetFloatCoefficients(running.mean.data(), running.var.data(), affine.eps, affine,
+                           {0, channels}, numbers, numbers + channels, numbers + 2 * channels);
+  return held ? std::optional(std::move(made)) : std::nullopt;
 }
 
 void NormalizeByRunning(const Batch& batch, const RunningCoefficients& coefficients, char* output,

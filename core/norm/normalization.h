@@ -12,7 +12,6 @@
 #include "core/base/parallel.h"
 #include "core/norm/moments.h"
 #include "core/norm/norm_config.h"
-#include "core/tensor/data_type.h"
 #include "core/tensor/tensor_bytes.h"
 #include "core/tensor/tensor_view.h"
 
@@ -106,12 +105,12 @@ void NormalizeByRunning(const Batch& batch, const Running& running, const Affine
                         char* output, ParallelRunner* runner);
 
 // What NormalizeByRunning makes of running statistics before it comes to the values, kept for other
-// batches: with few rows it is most of the work. 12 bytes a channel. A value; thread-safe.
+// batches, of any dtype but kFloat64: with few rows it is most of the work. 12 bytes a channel. A
+// value; thread-safe.
 class RunningCoefficients {
  public:
-  // Of batches of `dtype`. Nothing for kFloat64, and where float32 does not hold all of them.
-  static std::optional<RunningCoefficients> Make(DataType dtype, const Running& running,
-                                                 const Affine& affine);
+  // Nothing where float32 does not hold all of them. REQUIRES: eps is not of the dtype.
+  static std::optional<RunningCoefficients> Create(const Running& running, const Affine& affine);
 
   size_t channels() const { return numbers_.size() / 3; }
   // Each as long as there are channels, as the kernels take them (normalize_coefficients.h).
@@ -126,7 +125,7 @@ class RunningCoefficients {
 };
 
 // The same bits as NormalizeByRunning of what `coefficients` were made of. REQUIRES: as there; the
-// coefficients are of the batch's dtype and channels.
+// dtype is not kFloat64, and there are as many coefficients as channels.
 void NormalizeByRunning(const Batch& batch, const RunningCoefficients& coefficients, char* output,
                         ParallelRunner* runner);
 

@@ -125,10 +125,10 @@ inline double BiasOf(const Affine& affine, size_t channel) {
   return affine.bias.empty() ? 0.0 : affine.bias[channel];
 }
 
-// Added to variances of batches of `dtype`.
-inline double EpsOf(DataType dtype, const Affine& affine) {
+// Added to variances of `batch`.
+inline double EpsOf(const Batch& batch, const Affine& affine) {
   if (!affine.eps_of_dtype) return affine.eps;
-  switch (dtype) {
+  switch (batch.dtype()) {
     case DataType::kFloat64:
       return std::numeric_limits<double>::epsilon();
     case DataType::kFloat16:
@@ -139,9 +139,6 @@ inline double EpsOf(DataType dtype, const Affine& affine) {
       break;
   }
   return std::numeric_limits<float>::epsilon();
-}
-inline double EpsOf(const Batch& batch, const Affine& affine) {
-  return EpsOf(batch.dtype(), affine);
 }
 
 // What a set is normalized by: subtract mean, multiply by invstd.

@@ -154,6 +154,22 @@ bool SetCoefficient(double mean, double scale, double bias, size_t index, Coeffi
   return Holds<C>(mean, scale, bias);
 }
 
+// ComputeNormalizeCoefficients of the channels of `range`, each array beginning at the range's
+// first channel but for the parameters of `affine`, which begin at channel 0.
+inline bool SetFloatCoefficients(const double* mean, const double* var, double eps,
+                                 const Affine& affine, ChannelRange range, float* center,
+                                 float* scale, float* offset) {
+  const auto from = [&](absl::Span<const double> values) {
+    return values.empty() ? nullptr : values.data() + range.first;
+  };
+  return ComputeNormalizeCoefficients({.mean = mean,
+                                       .var = var,
+                                       .eps = eps,
+                                       .weight = from(affine.weight),
+                                       .bias = from(affine.bias)},
+                                      range.count, center, scale, offset);
+}
+
 // SetCoefficient for (x - mean) / sqrt(var + eps) * weight + bias of the channels of `range`.
 // `mean` and `var` begin at the range's first channel, the parameters of `affine` at channel 0.
 // Whether C holds all of them. REQUIRES: with float, the indices of `to` begin at 0.
@@ -161,16 +177,8 @@ template <typename C>
 bool SetCoefficients(const double* mean, const double* var, double eps, const Affine& affine,
                      ChannelRange range, Coefficients<C>& to) {
   if constexpr (std::is_same_v<C, float>) {
-    const auto from = [&](absl::Span<const double> values) {
-      return values.empty() ? nullptr : values.data() + range.first;
-    };
-    return ComputeNormalizeCoefficients({.mean = mean,
-                                         .var = var,
-                                         .eps = eps,
-                                         .weight = from(affine.weight),
-                                         .bias = from(affine.bias)},
-                                        range.count, to[0] + range.first, to[1] + range.first,
-                                        to[2] + range.first);
+    return SetFloatCoefficients(mean, var, eps, affine, range, to[0] + range.first,
+                                to[1] + range.first, to[2] + range.first);
   } else {
     for (size_t c = range.first; c < range.first + range.count; ++c) {
       const size_t i = c - range.first;

@@ -97,5 +97,14 @@ TEST(AnswerErrorTest, TellsAnErrorThatSaysOk) {
   EXPECT_EQ(ErrorIn(answer.SerializeAsString()).code(), absl::StatusCode::kInternal);
 }
 
+TEST(CpuSecondsTest, ReadsWhatAServerTells) {
+  EXPECT_EQ(CpuSeconds("cpu;dur=1500.000"), 1.5);
+  EXPECT_EQ(CpuSeconds("cpu;dur=0.000"), 0);
+  for (const char* const other : {"", "cpu", "cpu;dur=", "cpu;dur=nan", "cpu;dur=inf", "cpu;dur=-1",
+                                  "cpu;dur=1e300", "cpu;dur=1 x", "db;dur=5"}) {
+    EXPECT_EQ(CpuSeconds(other), std::nullopt) << other;
+  }
+}
+
 }  // namespace
 }  // namespace normd::load

@@ -159,9 +159,9 @@ class PiecesTest : public testing::Test {
                                          result(results.grad_input), runner);
     if (CanTrackRunningStats(batch.kind())) {
       NormalizeByRunning(batch, running, affine, result(results.by_running), runner);
-      const auto coefficients = RunningCoefficients::Make(c.dtype, running, affine);
-      EXPECT_EQ(coefficients.has_value(), c.dtype != DataType::kFloat64 && holds_weight_);
-      if (coefficients.has_value()) {
+      const auto coefficients = RunningCoefficients::Create(running, affine);
+      EXPECT_EQ(coefficients.has_value(), holds_weight_);
+      if (coefficients.has_value() && c.dtype != DataType::kFloat64) {
         std::string by_coefficients;
         NormalizeByRunning(batch, *coefficients, result(by_coefficients), runner);
         EXPECT_TRUE(by_coefficients == results.by_running);

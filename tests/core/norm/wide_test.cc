@@ -214,7 +214,7 @@ TEST(WideRunningTest, EvalIsComputedInFloat64) {
     const Batch batch =
         *Batch::Create(*TensorView::Create(c.dtype, layout, shape, bytes), c.Config());
     const Affine affine = {.eps = 0, .eps_of_dtype = false, .weight = weight, .bias = {}};
-    EXPECT_FALSE(RunningCoefficients::Make(c.dtype, {.mean = mean, .var = var}, affine));
+    EXPECT_FALSE(RunningCoefficients::Create({.mean = mean, .var = var}, affine));
     std::string output(bytes.size(), '\0');
     NormalizeByRunning(batch, {.mean = mean, .var = var}, affine, output.data(),
                        ParallelRunner::Inline());
