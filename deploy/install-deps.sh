@@ -14,8 +14,8 @@ usage: deploy/install-deps.sh [build|test|runtime] [--print]
 USAGE
 }
 
-# What normd and normctl load as the presets build them, with gRPC, protobuf and Abseil linked in.
-# librocksdb and libspdlog bring their own libraries along.
+# What normd and normctl load as the preset `release` builds them, with gRPC, protobuf and Abseil
+# linked in. librocksdb and libspdlog bring their own libraries along.
 runtime_packages=(
   libc-ares2
   libhwy1

@@ -39,7 +39,7 @@ std::shared_ptr<const RunningCoefficients> CoefficientCache::Find(const NormStat
   }
   // Without the lock, which others wait for. What they then make too is the same.
   Key key = {.name = state.name, .create_time = state.create_time, .revision = state.revision};
-  const std::shared_ptr<const RunningCoefficients> coefficients = MakeCoefficients(state);
+  std::shared_ptr<const RunningCoefficients> coefficients = MakeCoefficients(state);
   std::shared_ptr<const RunningCoefficients> other = coefficients;
   {
     absl::MutexLock lock(&slot.mutex);

@@ -26,9 +26,10 @@ class CoefficientCache {
   CoefficientCache& operator=(const CoefficientCache&) = delete;
 
   // The coefficients of `state` for `batch`; null where they are not worth it, are not there, or
-  // cannot be (RunningCoefficients::Create). Made when the same value is asked for again, so that
-  // many states that take turns cost a look. REQUIRES: the batch suits the state, which has running
-  // statistics.
+  // cannot be (RunningCoefficients::Create). Made when a value is asked for again with no other of
+  // its slot missed in between, so that many states that take turns cost a look; of states that
+  // share a slot and take turns one may have them, or none. REQUIRES: the batch suits the state,
+  // which has running statistics.
   std::shared_ptr<const RunningCoefficients> Find(const NormState& state, const Batch& batch);
 
  private:

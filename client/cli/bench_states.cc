@@ -34,8 +34,11 @@ absl::Status BenchStates::Create(const client::StateConfig& config, bool must_be
                                  const std::function<bool()>& should_stop) {
   std::vector<char> is_there(names_.size(), 0);
   if (!must_be_new) {
-    NORMD_CLI_RETURN_IF_ERROR(
-        ForEachThere([&](size_t index, const client::State& /*state*/) { is_there[index] = 1; }));
+    NORMD_CLI_RETURN_IF_ERROR(ForEachThere([&](size_t index, const client::State& /*state*/) {
+      if (should_stop()) return absl::CancelledError("interrupted");
+      is_there[index] = 1;
+      return absl::OkStatus();
+    }));
   }
   return ForEach("create states", [&](size_t index) {
     if (should_stop()) return absl::CancelledError("interrupted");
@@ -48,8 +51,10 @@ absl::Status BenchStates::Create(const client::StateConfig& config, bool must_be
 
 absl::StatusOr<int64_t> BenchStates::NumBatchesTracked() const {
   int64_t sum = 0;
-  NORMD_CLI_RETURN_IF_ERROR(ForEachThere(
-      [&](size_t /*index*/, const client::State& state) { sum += state.num_batches_tracked; }));
+  NORMD_CLI_RETURN_IF_ERROR(ForEachThere([&](size_t /*index*/, const client::State& state) {
+    sum += state.num_batches_tracked;
+    return absl::OkStatus();
+  }));
   return sum;
 }
 
@@ -62,13 +67,13 @@ absl::Status BenchStates::Delete() {
 }
 
 absl::Status BenchStates::ForEachThere(
-    const std::function<void(size_t index, const client::State& state)>& visit) const {
+    const std::function<absl::Status(size_t index, const client::State& state)>& visit) const {
   if (names_.size() <= kAskedOneByOneMax) {
     for (size_t index = 0; index < names_.size(); ++index) {
       const auto state = client_->GetState(names_[index], client::StateView::kBasic);
       if (absl::IsNotFound(state.status())) continue;
       NORMD_CLI_RETURN_IF_ERROR(state.status());
-      visit(index, *state);
+      NORMD_CLI_RETURN_IF_ERROR(visit(index, *state));
     }
     return absl::OkStatus();
   }
@@ -83,7 +88,7 @@ absl::Status BenchStates::ForEachThere(
     size_t index = 0;
     if (absl::SimpleAtoi(absl::string_view(name).substr(prefix_.size()), &index) &&
         index < names_.size() && names_[index] == name) {
-      visit(index, **state);
+      NORMD_CLI_RETURN_IF_ERROR(visit(index, **state));
     }
   }
 }

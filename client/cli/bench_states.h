@@ -36,9 +36,10 @@ class BenchStates {
   const std::vector<std::string>& names() const { return names_; }
 
  private:
-  // Calls `visit` with every state that is there. Errors: those of GetState and ListStates.
+  // Calls `visit` with every state that is there until it fails. Errors: those of `visit`, of
+  // GetState but for a state that is not there, and of ListStates.
   absl::Status ForEachThere(
-      const std::function<void(size_t index, const client::State& state)>& visit) const;
+      const std::function<absl::Status(size_t index, const client::State& state)>& visit) const;
   // Calls `visit` with every index until one fails. Returns the first error.
   absl::Status ForEach(const std::string& title,
                        const std::function<absl::Status(size_t index)>& visit) const;

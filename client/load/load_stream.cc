@@ -9,6 +9,7 @@
 #include "client/load/answer.h"
 
 namespace normd::load {
+
 void LoadTally::AddError(const absl::Status& error) {
   if (errors++ == 0) first_error = error;
 }

@@ -97,7 +97,8 @@ TEST_F(CoefficientCacheTest, HoldsNoMoreThanItsSlots) {
   }
   size_t held = 0;
   for (const auto& coefficients : made) held += coefficients.expired() ? 0 : 1;
-  EXPECT_EQ(held, kCoefficientSlots);
+  EXPECT_LE(held, kCoefficientSlots);
+  EXPECT_GT(held, kCoefficientSlots / 2);
 }
 
 TEST_F(CoefficientCacheTest, LeavesAloneWhatIsNotWorthItOrCannotBe) {

@@ -2,8 +2,8 @@
 // away.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <time.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/clock.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/wire_error.h"
 
@@ -83,9 +84,7 @@ int64_t ToldCpuMilliseconds(const grpc::ClientContext& context) {
 
 // Of this process, which is the server's too.
 int64_t CpuMilliseconds() {
-  timespec time = {};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+  return CpuTime(CLOCK_PROCESS_CPUTIME_ID) / std::chrono::milliseconds(1);
 }
 
 TEST_F(StreamTest, TellsAtItsEndWhatProcessorTimeTheServerTook) {
