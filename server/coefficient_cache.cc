@@ -13,7 +13,8 @@ namespace {
 constexpr size_t kValuesPerChannelMax = 32;
 
 bool IsWorthIt(const Batch& batch) {
-  return batch.num_elements() > 0 && batch.channels() <= kCoefficientChannelsMax &&
+  return batch.dtype() != DataType::kFloat64 && batch.num_elements() > 0 &&
+         batch.channels() <= kCoefficientChannelsMax &&
          batch.num_elements() <= kValuesPerChannelMax * batch.channels();
 }
 
@@ -28,23 +29,24 @@ std::shared_ptr<const RunningCoefficients> MakeCoefficients(const NormState& sta
 
 std::shared_ptr<const RunningCoefficients> CoefficientCache::Find(const NormState& state,
                                                                   const Batch& batch) {
-  if (batch.dtype() == DataType::kFloat64 || !IsWorthIt(batch)) return nullptr;
+  if (!IsWorthIt(batch)) return nullptr;
   const size_t hash = absl::HashOf(state.name);
   Slot& slot = slots_[hash % kCoefficientSlots];
   {
     const size_t value = absl::HashOf(hash, state.revision);
     absl::MutexLock lock(&slot.mutex);
-    if (slot.key.Matches(state)) return slot.coefficients;
+    if (slot.kept.IsOf(state)) return slot.kept.coefficients;
     if (std::exchange(slot.missed, value) != value) return nullptr;
   }
   // Without the lock, which others wait for. What they then make too is the same.
-  Key key = {.name = state.name, .create_time = state.create_time, .revision = state.revision};
   std::shared_ptr<const RunningCoefficients> coefficients = MakeCoefficients(state);
-  std::shared_ptr<const RunningCoefficients> other = coefficients;
+  Kept kept = {.name = state.name,
+               .create_time = state.create_time,
+               .revision = state.revision,
+               .coefficients = coefficients};
   {
     absl::MutexLock lock(&slot.mutex);
-    std::swap(slot.key, key);
-    std::swap(slot.coefficients, other);
+    std::swap(slot.kept, kept);
   }
   return coefficients;
 }

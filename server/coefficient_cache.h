@@ -33,23 +33,21 @@ class CoefficientCache {
   std::shared_ptr<const RunningCoefficients> Find(const NormState& state, const Batch& batch);
 
  private:
-  // Tells a published value from all others.
-  struct Key {
+  // The coefficients of a published value, and what tells it from all others.
+  struct Kept {
     std::string name;
     absl::Time create_time;
     int64_t revision = 0;
+    std::shared_ptr<const RunningCoefficients> coefficients;  // null: float32 does not hold them
 
-    bool Matches(const NormState& state) const {
+    bool IsOf(const NormState& state) const {
       return revision == state.revision && create_time == state.create_time && name == state.name;
     }
   };
 
   struct alignas(64) Slot {
     absl::Mutex mutex;
-    // Of what the coefficients are.
-    Key key ABSL_GUARDED_BY(mutex);
-    // Null: float32 does not hold them.
-    std::shared_ptr<const RunningCoefficients> coefficients ABSL_GUARDED_BY(mutex);
+    Kept kept ABSL_GUARDED_BY(mutex);
     // A hash of the value that was asked for last and was not there.
     size_t missed ABSL_GUARDED_BY(mutex) = 0;
   };

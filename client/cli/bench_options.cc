@@ -70,8 +70,8 @@ void AddMessageOptions(CLI::App* command, BenchOptions* options) {
       ->option_text("durable|relaxed");
   command
       ->add_option("--seed", options->seed,
-                   "Of the values and of the order of the states (default: a random one,\n"
-                   "which is printed)")
+                   "Of the values and of the order of the states, 0 or more (default: a random\n"
+                   "one, which is printed)")
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
       ->option_text("NUMBER");
 }

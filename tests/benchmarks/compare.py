@@ -18,6 +18,9 @@ import compare_picture
 import compare_report
 from compare_report import Cell, Sample
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testing"))
+from normd_server import cpu_seconds  # noqa: E402
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 START_SECONDS_MAX = 60
 RUN_SECONDS_MAX = 300
@@ -73,10 +76,7 @@ class ServerProcess:
             return file.read()
 
     def cpu_seconds(self):
-        """User and system time of the process so far."""
-        with open(f"/proc/{self._process.pid}/stat", encoding="utf-8") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self._process)
 
     def stop(self):
         self._process.terminate()

@@ -9,6 +9,13 @@ import time
 START_SECONDS_MAX = 60
 
 
+def cpu_seconds(process):
+    """User and system time of a process so far, to a hundredth of a second."""
+    with open(f"/proc/{process.pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class NormdServer:
     """Starts a server on a fresh data folder and waits until it serves; `with` ends it."""
 
@@ -35,12 +42,6 @@ class NormdServer:
     def log(self):
         with open(self._log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
-
-    def cpu_seconds(self):
-        """Processor time that the process has taken, to a hundredth of a second."""
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _wait_for_address(self, port_file):
         deadline = time.monotonic() + START_SECONDS_MAX

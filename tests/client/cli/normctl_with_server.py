@@ -11,7 +11,7 @@ from normctl_process import NormctlTest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
                                 "testing"))
-from normd_server import NormdServer  # noqa: E402
+from normd_server import NormdServer, cpu_seconds  # noqa: E402, F401
 
 
 class ServerTest(NormctlTest):
