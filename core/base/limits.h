@@ -52,6 +52,8 @@ inline constexpr int64_t kDefaultStoreWriteBufferBytes = 64 * kMiB;
 inline constexpr int64_t kDefaultStoreCacheBytes = 64 * kMiB;
 inline constexpr int64_t kStoreWriteBufferBytesMin = kMiB;
 inline constexpr int64_t kStoreWriteBuffers = 3;
+// What compaction reads at once of each table that it merges; of the memory for this nobody counts.
+inline constexpr int64_t kStoreCompactionReadBytes = 256 * kKiB;
 // Revisions that are remembered, 18 bytes each, to spare commits a read; a power of two.
 inline constexpr int64_t kStoreKnownRevisions = int64_t{1} << 18;
 // Room that a commit leaves on the disk, for RocksDB to move its buffers to tables.

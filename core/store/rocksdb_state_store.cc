@@ -369,6 +369,7 @@ rocksdb::Options ToRocksdb(const RocksdbOptions& options, WALRecoveryMode mode,
   // damaged record and make no headway.
   result.level0_stop_writes_trigger = std::numeric_limits<int>::max();
   result.hard_pending_compaction_bytes_limit = 0;
+  result.compaction_readahead_size = static_cast<size_t>(kStoreCompactionReadBytes);
   result.compression = rocksdb::kNoCompression;
   result.bottommost_compression = rocksdb::kNoCompression;
   result.listeners.push_back(surroundings.listener);
