@@ -6,6 +6,7 @@
 #include "core/base/status_macros.h"
 #include "normd/v1/normalization_service.pb.h"
 #include "server/convert.h"
+#include "server/data_call.h"
 #include "server/gradient_call.h"
 
 namespace normd {

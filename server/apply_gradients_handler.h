@@ -3,20 +3,17 @@
 
 #include <memory>
 
-#include "server/data_call.h"
+#include "server/data_handler.h"
 #include "server/message_handler.h"
 
 namespace normd {
 
 // The work behind ApplyGradients: submits the step. Thread-safe.
-class ApplyGradientsHandler final : public MessageHandler {
+class ApplyGradientsHandler final : public DataHandler {
  public:
-  explicit ApplyGradientsHandler(const DataContext& context) : context_(context) {}
+  using DataHandler::DataHandler;
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
-
- private:
-  const DataContext context_;
 };
 
 }  // namespace normd

@@ -3,21 +3,18 @@
 
 #include <memory>
 
-#include "server/data_call.h"
+#include "server/data_handler.h"
 #include "server/message_handler.h"
 
 namespace normd {
 
 // The work behind Backward and StreamBackward: computes the gradients of a batch by the published
 // value of its state, and with `apply` submits the step. Thread-safe.
-class BackwardHandler final : public MessageHandler {
+class BackwardHandler final : public DataHandler {
  public:
-  explicit BackwardHandler(const DataContext& context) : context_(context) {}
+  using DataHandler::DataHandler;
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
-
- private:
-  const DataContext context_;
 };
 
 }  // namespace normd

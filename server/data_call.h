@@ -16,30 +16,16 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "core/base/error.h"
-#include "core/base/limits.h"
-#include "core/base/parallel.h"
 #include "core/base/status_macros.h"
 #include "core/registry/state_registry.h"
-#include "core/state/producer_table.h"
-#include "server/buffer_pool.h"
-#include "server/coefficient_cache.h"
 #include "server/convert.h"
+#include "server/data_handler.h"
 #include "server/grpc_status.h"
 #include "server/message_codec.h"
 #include "server/message_handler.h"
 
 // What the handlers of the data methods share: a request's way from its bytes to its answer.
 namespace normd {
-
-// What the handlers work with. Everything that is pointed to outlives them and every call.
-struct DataContext {
-  StateRegistry* registry = nullptr;
-  ParallelRunner* runner = nullptr;
-  BufferPool* buffers = nullptr;
-  CoefficientCache* coefficients = nullptr;
-  ProducerLimits producer_limits;
-  int64_t message_bytes_max = kDefaultMessageBytes;
-};
 
 // One request and its response. Request has `state` and `sequence`; Response has `sequence` and,
 // when the method has a stream, `error`.

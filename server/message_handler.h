@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 
 namespace normd {
 
@@ -34,6 +35,10 @@ class MessageHandler {
   // Handles the bytes of one request, which it takes out of `request`, partly on this thread; does
   // not wait for a disk.
   virtual void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) = 0;
+
+  // Tells of requests that have come at once and are likely to be handled next, in this order, so
+  // that the memory they need can be asked for all together. `requests` stay the caller's.
+  virtual void Prefetch(absl::Span<grpc::ByteBuffer* const> /*requests*/) {}
 };
 
 // What a client that asked once is told from then on. Thread-safe.

@@ -20,7 +20,7 @@
 
 namespace normd {
 
-// What one stream may hold at a time: requests being handled and responses not yet sent. Beyond it
+// What one stream may hold at a time: requests that were read and responses not yet sent. Beyond it
 // the stream is not read, which is the back-pressure on its client.
 struct StreamLimits {
   int64_t messages_max = kDefaultStreamMessages;

@@ -1,15 +1,19 @@
 #include <grpcpp/alarm.h>
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/clock.h"
 #include "core/base/error.h"
+#include "core/base/limits.h"
 #include "server/grpc_status.h"
 #include "server/message_method.h"
 #include "server/serving_queue.h"
@@ -19,6 +23,11 @@ namespace {
 
 // Larger responses are sent at once.
 constexpr int64_t kDeferredBytesMax = 16 * kKiB;
+
+// Messages that are read before the first of them is handled, when they come at once: so many, or
+// as few as make up so many bytes.
+constexpr size_t kMessagesAheadMax = 16;
+constexpr int64_t kBytesAheadMax = 64 * kKiB;
 
 class MessageStream final : public LongCall,
                             public DeferredWork,
@@ -40,9 +49,13 @@ class MessageStream final : public LongCall,
   }
 
   void RunDeferred() override {
-    absl::MutexLock lock(&mutex_);
-    defers_write_ = false;
-    Advance(/*defers=*/false);
+    bool handles = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      handles = std::exchange(defers_handling_, false);
+      if (std::exchange(defers_write_, false)) Advance(/*defers=*/false);
+    }
+    if (handles) HandleNext();
   }
 
  private:
@@ -83,6 +96,7 @@ class MessageStream final : public LongCall,
                         !stream_->writing_ && !stream_->awaits_turn_;
       if (ends) {
         stream_->slots_.clear();
+        if (!stream_->handling_) stream_->next_.clear();
         stream_->memory_.Resize(0);
       }
       stream_->mutex_.Unlock();
@@ -115,8 +129,7 @@ class MessageStream final : public LongCall,
   }
 
   void OnRead(bool ok) {
-    grpc::ByteBuffer request;
-    int64_t id = kNone;
+    bool handles = false;
     {
       Event event(this);
       reading_ = false;
@@ -125,42 +138,89 @@ class MessageStream final : public LongCall,
       if (ok && !draining_ && !ending_ && !finished_) {
         Slot& slot = slots_.emplace_back();
         Count(slot, read_buffer_);
-        next_.Swap(&read_buffer_);
-        has_next_ = true;
-        if (accepted_) id = TakeNext(request);
+        next_bytes_ += slot.bytes;
+        next_.emplace_back().Swap(&read_buffer_);
+        handles = true;
       }
       Advance();
+      if (handles) handles = MayHandle() && !DeferHandling();
     }
-    if (id != kNone) Handle(request, id);
+    if (handles) HandleNext();
   }
 
-  // The message before the next one has its place.
+  // The message before the next one has its place, or a thread has handled its part.
   void OnTurn(bool /*ok*/) {
-    grpc::ByteBuffer request;
-    int64_t id = kNone;
     {
       Event event(this);
       awaits_turn_ = false;
-      // An answer to an earlier message may have ended the stream meanwhile.
-      if (!ending_ && !finished_) id = TakeNext(request);
       Advance();
     }
-    if (id != kNone) Handle(request, id);
+    HandleNext();
   }
 
-  // The next message, which is to be handled now, and its id.
-  int64_t TakeNext(grpc::ByteBuffer& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    request.Swap(&next_);
-    has_next_ = false;
+  // Whether another message may be read before the first of next_ is handled.
+  bool ReadsAhead() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return next_.size() < kMessagesAheadMax && next_bytes_ < kBytesAheadMax;
+  }
+
+  // Whether the first of next_ is there, has its place, and nobody sees to it already.
+  bool MayHandle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !next_.empty() && accepted_ && !handling_ && !awaits_turn_ && !ending_ && !finished_;
+  }
+
+  // Puts the handling of next_ off, to be done with what comes at once; false when nothing can
+  // come, or the first has come alone and is not kept waiting.
+  bool DeferHandling() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!reading_ || slots_.size() == 1) return false;
+    if (!defers_handling_) defers_handling_ = queue_.Defer(shared_from_this());
+    return defers_handling_;
+  }
+
+  // Hands what is in next_ to the handler, one message after the other as each has its place, while
+  // more are read.
+  void HandleNext() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::InlinedVector<grpc::ByteBuffer*, kMessagesAheadMax> requests;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!MayHandle()) return;
+      handling_ = true;
+      for (grpc::ByteBuffer& request : next_) requests.push_back(&request);
+    }
+    // They stay where they are: only who handles takes them out.
+    if (requests.size() > 1) method_.handler->Prefetch(requests);
+    grpc::ByteBuffer request;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const int64_t id = TakeNext(request);
+      if (id == kNone) break;
+      HandleMessage(method_.handler, &request, std::make_shared<Call>(shared_from_this(), id),
+                    queue_.serving_queue());
+    }
+    absl::MutexLock lock(&mutex_);
+    handling_ = false;
+    // What has come meanwhile waits for its turn behind what else the thread has to do.
+    AwaitTurn();
+  }
+
+  // The next message, which is to be handled now, and its id; kNone when it has no place yet, or
+  // never will.
+  int64_t TakeNext(grpc::ByteBuffer& request) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    // An answer to an earlier message may have ended the stream meanwhile.
+    if (!accepted_ || ending_ || finished_) return kNone;
+    request.Swap(&next_.front());
+    next_bytes_ -= static_cast<int64_t>(request.Length());
+    next_.pop_front();
     accepted_ = false;
-    handled_id_ = first_id_ + static_cast<int64_t>(slots_.size()) - 1;
+    handled_id_ = first_id_ + static_cast<int64_t>(slots_.size() - next_.size()) - 1;
+    Advance();
     return handled_id_;
   }
 
-  // Hands a message to the handler, while the one after it is read.
-  void Handle(grpc::ByteBuffer& request, int64_t id) {
-    HandleMessage(method_.handler, &request, std::make_shared<Call>(shared_from_this(), id),
-                  queue_.serving_queue());
+  // Has what is in next_ handled on the queue's thread, soon.
+  void AwaitTurn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!MayHandle()) return;
+    awaits_turn_ = true;
+    turn_.Set(queue_.queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &on_turn_);
   }
 
   void OnAccepted(int64_t id) {
@@ -173,11 +233,8 @@ class MessageStream final : public LongCall,
   void Accept(int64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (accepted_ || id != handled_id_) return;
     accepted_ = true;
-    if (has_next_ && !finished_) {
-      // Handled on the queue's thread: this one may be a loader's.
-      awaits_turn_ = true;
-      turn_.Set(queue_.queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &on_turn_);
-    }
+    // This thread may be a loader's.
+    AwaitTurn();
   }
 
   void OnAnswer(int64_t id, const absl::Status& status, grpc::ByteBuffer& response) {
@@ -230,7 +287,7 @@ class MessageStream final : public LongCall,
   // that follow at once, so that they are sent together.
   void Advance(bool defers = true) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (finished_) return;
-    if (!reading_ && !has_next_ && !half_closed_ && !draining_ && !ending_ && HasRoom()) {
+    if (!reading_ && ReadsAhead() && !half_closed_ && !draining_ && !ending_ && HasRoom()) {
       reading_ = true;
       stream_.Read(&read_buffer_, &on_read_);
     }
@@ -287,13 +344,14 @@ class MessageStream final : public LongCall,
   std::chrono::nanoseconds cpu_at_begin_{0};  // constant once the stream is open
 
   absl::Mutex mutex_;
-  grpc::ByteBuffer read_buffer_;  // gRPC's while reading_
-  grpc::ByteBuffer next_ ABSL_GUARDED_BY(mutex_);
+  grpc::ByteBuffer read_buffer_;                               // gRPC's while reading_
+  std::deque<grpc::ByteBuffer> next_ ABSL_GUARDED_BY(mutex_);  // read and not yet handled
+  int64_t next_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<Slot> slots_ ABSL_GUARDED_BY(mutex_);
   int64_t first_id_ ABSL_GUARDED_BY(mutex_) = 0;        // of slots_.front()
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;           // of all slots
   MemoryReservation memory_ ABSL_GUARDED_BY(mutex_);    // as bytes_
-  bool has_next_ ABSL_GUARDED_BY(mutex_) = false;       // next_ belongs to slots_.back()
+  bool handling_ ABSL_GUARDED_BY(mutex_) = false;       // a thread is, and alone takes from next_
   bool accepted_ ABSL_GUARDED_BY(mutex_) = true;        // the last one handled has its place
   int64_t handled_id_ ABSL_GUARDED_BY(mutex_) = kNone;  // of that one
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
@@ -305,8 +363,9 @@ class MessageStream final : public LongCall,
   // What is on the queue.
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool awaits_turn_ ABSL_GUARDED_BY(mutex_) = false;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;       // the response of slots_.front()
-  bool defers_write_ ABSL_GUARDED_BY(mutex_) = false;  // RunDeferred is to come
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;          // the response of slots_.front()
+  bool defers_write_ ABSL_GUARDED_BY(mutex_) = false;     // RunDeferred is to come
+  bool defers_handling_ ABSL_GUARDED_BY(mutex_) = false;  // and is to handle next_
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -3,21 +3,18 @@
 
 #include <memory>
 
-#include "server/data_call.h"
+#include "server/data_handler.h"
 #include "server/message_handler.h"
 
 namespace normd {
 
 // The work behind Normalize and StreamNormalize: eval mode from the published value of a state, on
 // the thread that brings the batch. Thread-safe.
-class NormalizeHandler final : public MessageHandler {
+class NormalizeHandler final : public DataHandler {
  public:
-  explicit NormalizeHandler(const DataContext& context) : context_(context) {}
+  using DataHandler::DataHandler;
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
-
- private:
-  const DataContext context_;
 };
 
 }  // namespace normd

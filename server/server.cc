@@ -27,7 +27,7 @@
 #include "server/backward_handler.h"
 #include "server/buffer_pool.h"
 #include "server/call_set.h"
-#include "server/data_call.h"
+#include "server/data_handler.h"
 #include "server/health_service.h"
 #include "server/log.h"
 #include "server/normalization_service.h"

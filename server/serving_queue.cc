@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <utility>
 
 #include "core/base/clock.h"
@@ -30,16 +31,19 @@ constexpr double kIdlePart = 0.5;
 // What is deferred on the queue of this thread.
 struct Deferred {
   const grpc::ServerCompletionQueue* queue = nullptr;
-  std::vector<std::shared_ptr<DeferredWork>> work;
+  std::deque<std::shared_ptr<DeferredWork>> work;
   int events = 0;  // since the first of them
 };
 thread_local Deferred deferred;
 
+// Until nothing is deferred: what runs may defer more.
 void RunDeferred() {
-  std::vector<std::shared_ptr<DeferredWork>> work;
-  work.swap(deferred.work);
   deferred.events = 0;
-  for (const std::shared_ptr<DeferredWork>& each : work) each->RunDeferred();
+  while (!deferred.work.empty()) {
+    const std::shared_ptr<DeferredWork> work = std::move(deferred.work.front());
+    deferred.work.pop_front();
+    work->RunDeferred();
+  }
 }
 
 // How much of its time the calling thread runs, period by period.

@@ -54,7 +54,7 @@ class DeferredWork {
  public:
   virtual ~DeferredWork() = default;
 
-  // On the thread that put it off.
+  // On the thread that put it off; may put off more.
   virtual void RunDeferred() = 0;
 };
 

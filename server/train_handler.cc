@@ -11,6 +11,7 @@
 #include "normd/v1/normalization_service.pb.h"
 #include "server/convert.h"
 #include "server/data_batch.h"
+#include "server/data_call.h"
 
 namespace normd {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "server/data_call.h"
+#include "server/data_handler.h"
 #include "server/message_handler.h"
 
 namespace normd {
@@ -11,14 +11,11 @@ namespace normd {
 // The work behind Train and StreamTrain: computes the moments of a batch and its output on the
 // thread that brings it (large batches on those of the runner too), and submits the fold.
 // Thread-safe.
-class TrainHandler final : public MessageHandler {
+class TrainHandler final : public DataHandler {
  public:
-  explicit TrainHandler(const DataContext& context) : context_(context) {}
+  using DataHandler::DataHandler;
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
-
- private:
-  const DataContext context_;
 };
 
 }  // namespace normd

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/hash/hash.h"
+#include "core/base/prefetch.h"
 
 namespace normd {
 namespace {
@@ -30,6 +31,24 @@ std::shared_ptr<StateEntry> StateCache::Find(absl::string_view name) {
   Shard& shard = shards_[ShardOf(name)];
   absl::MutexLock lock(&shard.mutex);
   return FindLocked(shard, name);
+}
+
+void StateCache::PrefetchStates(absl::Span<const absl::string_view> names) {
+  for (const absl::string_view name : names) {
+    Shard& shard = shards_[ShardOf(name)];
+    absl::MutexLock lock(&shard.mutex);
+    shard.slots.prefetch(name);
+  }
+  std::vector<std::shared_ptr<StateEntry>> entries;
+  entries.reserve(names.size());
+  for (const absl::string_view name : names) {
+    if (std::shared_ptr<StateEntry> entry = Find(name); entry != nullptr) {
+      Prefetch(entry.get(), sizeof(StateEntry));
+      entries.push_back(std::move(entry));
+    }
+  }
+  for (const std::shared_ptr<StateEntry>& entry : entries) entry->PrefetchPublished();
+  for (const std::shared_ptr<StateEntry>& entry : entries) entry->PrefetchArrays();
 }
 
 std::shared_ptr<StateEntry> StateCache::FindOrWait(absl::string_view name, Waiter& waiter,

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "core/base/memory_budget.h"
 #include "core/registry/state_entry.h"
 
@@ -37,6 +38,11 @@ class StateCache {
 
   // The entry of `name`, or null.
   std::shared_ptr<StateEntry> Find(absl::string_view name);
+
+  // Uses those entries that are there: asks the processor for their memory and that of their values
+  // (see Prefetch), step by step for all of them together, so that they are not waited for one
+  // after the other.
+  void PrefetchStates(absl::Span<const absl::string_view> names);
 
   // The entry of `name`, or null. On null `waiter` is kept until Finish(name); it is left alone
   // otherwise. `*must_load` says whether the caller is the first and so has to load the entry.

@@ -21,10 +21,10 @@ constexpr size_t kHolderCountBytes = 64;
 struct StatePool::Pooled {
   explicit Pooled(const NormState& other) : state(other) {}
 
+  alignas(std::max_align_t) std::byte holder_count[kHolderCountBytes];
   NormState state;
   std::shared_ptr<Idle> idle;  // where it goes; null while it is there
   int64_t bytes = 0;           // of memory, while it is there
-  alignas(std::max_align_t) std::byte holder_count[kHolderCountBytes];
 };
 
 // The states that nobody holds, until the pool is closed.

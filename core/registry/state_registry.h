@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "core/base/clock.h"
 #include "core/base/limits.h"
 #include "core/base/memory_budget.h"
@@ -82,6 +83,10 @@ class StateRegistry {
   void Acquire(absl::string_view name, AcquireCallback done);
   // The same for a name that is in memory; nothing for others.
   std::optional<StateHandle> TryAcquire(absl::string_view name);
+  // Tells that these names are likely to be acquired soon, which counts as a use of those that are
+  // in memory: the processor is asked for what it does not have in its caches of them. Loads
+  // nothing.
+  void PrefetchStates(absl::Span<const absl::string_view> names) { cache_.PrefetchStates(names); }
 
   // Applies a change to the state that `handle` holds, on this thread; it is answered as
   // StateChange::OnDone says. Changes of a name are applied in the order of the calls.

@@ -100,9 +100,10 @@ int64_t ArrayBytes(const std::vector<double>& values) {
   return static_cast<int64_t>(values.capacity() * sizeof(double));
 }
 
-void PrefetchArray(const std::vector<double>& values) {
-  constexpr size_t kValuesMax = 64;
-  Prefetch(values.data(), std::min(values.size(), kValuesMax) * sizeof(double));
+template <typename T>
+void PrefetchArray(const std::vector<T>& values) {
+  constexpr size_t kBytesMax = 512;
+  Prefetch(values.data(), std::min(values.size() * sizeof(T), kBytesMax));
 }
 
 int64_t SlotsBytes(const OptimizerSlots& slots) {
@@ -336,6 +337,7 @@ void NormState::PrefetchArrays() const {
     PrefetchArray(running_stats->mean);
     PrefetchArray(running_stats->var);
   }
+  PrefetchArray(producers.entries());
 }
 
 absl::Status NormState::CheckNotFrozen() const {

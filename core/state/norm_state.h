@@ -144,7 +144,8 @@ struct NormState {
   // About how many bytes of memory the state holds.
   int64_t MemoryBytes() const;
 
-  // Asks the processor for the memory of weight, bias and running statistics (see Prefetch).
+  // Asks the processor for the memory of weight, bias, running statistics and producers (see
+  // Prefetch).
   void PrefetchArrays() const;
 
  private:

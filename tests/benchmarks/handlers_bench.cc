@@ -21,7 +21,7 @@
 #include "normd/v1/normalization_service.pb.h"
 #include "server/buffer_pool.h"
 #include "server/coefficient_cache.h"
-#include "server/data_call.h"
+#include "server/data_handler.h"
 #include "server/normalize_handler.h"
 #include "server/train_handler.h"
 #include "tests/benchmarks/null_observer.h"

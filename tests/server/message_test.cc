@@ -87,6 +87,49 @@ TEST_F(MessageTest, BytesThatAreNoMessageAreAnsweredInPlace) {
   EXPECT_TRUE(stream.Finish().ok());
 }
 
+// What comes at once is looked at together before the first of it is handled.
+TEST_F(MessageTest, BytesThatAreNoMessageAreAnsweredInPlaceAmongOthersThatComeAtOnce) {
+  const std::vector<BadBytes> all = AllBadBytes();
+  std::vector<std::string> messages;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const std::string name = absl::StrCat("m", i);
+    MustCreate(name, 1);
+    v1::TrainRequest good = PairBatch(name, 0, 2);
+    messages.push_back(good.SerializeAsString());
+    messages.push_back(all[i].bytes);
+    // The same with the name behind everything else.
+    good.clear_state();
+    v1::TrainRequest state;
+    state.set_state(name);
+    messages.push_back(good.SerializeAsString() + state.SerializeAsString());
+    messages.push_back("");
+  }
+  RawStream stream(channel_, kDataService + "StreamTrain");
+  for (const std::string& message : messages) {
+    ASSERT_TRUE(stream.Write(message, /*more=*/&message != &messages.back()));
+  }
+  const auto expect_refused = [&](const std::string& reason) {
+    const auto refused = stream.Read<v1::TrainResponse>();
+    ASSERT_TRUE(refused.has_value()) << ErrorOf(stream.Finish());
+    EXPECT_EQ(ErrorOf(refused->error()).reason, reason);
+  };
+  const auto expect_batches = [&](int64_t batches) {
+    const auto answered = stream.Read<v1::TrainResponse>();
+    ASSERT_TRUE(answered.has_value()) << ErrorOf(stream.Finish());
+    EXPECT_EQ(answered->num_batches_tracked(), batches) << ErrorOf(answered->error());
+  };
+  for (const BadBytes& bad : all) {
+    SCOPED_TRACE(bad.name);
+    expect_batches(1);
+    expect_refused("MESSAGE_MALFORMED");
+    expect_batches(2);
+    expect_refused("BATCH_MISSING");
+  }
+  ASSERT_TRUE(stream.WritesDone());
+  EXPECT_FALSE(stream.Read<v1::TrainResponse>().has_value());
+  EXPECT_TRUE(stream.Finish().ok());
+}
+
 TEST_F(MessageTest, BytesThatAreNoMessageAreRefusedByEveryMethod) {
   MustCreate("m", 1);
   ExpectMalformedInPlace<v1::NormalizeResponse>("StreamNormalize", "normd.v1.NormalizeRequest");

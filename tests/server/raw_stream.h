@@ -33,9 +33,12 @@ class RawStream {
   RawStream(const RawStream&) = delete;
   RawStream& operator=(const RawStream&) = delete;
 
-  bool Write(const std::string& bytes) {
+  // `more`: another message follows at once, with which this one may be sent.
+  bool Write(const std::string& bytes, bool more = false) {
     const grpc::Slice slice(bytes);
-    call_->Write(grpc::ByteBuffer(&slice, 1), this);
+    grpc::WriteOptions options;
+    if (more) options.set_buffer_hint();
+    call_->Write(grpc::ByteBuffer(&slice, 1), options, this);
     return Await();
   }
 

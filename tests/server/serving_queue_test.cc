@@ -66,19 +66,26 @@ TEST_F(ServingQueueTest, AnotherThreadServesFromBeginToEndOfLongWork) {
   }
 }
 
-class Deferred final : public DeferredWork {
+// Puts itself off again for so many times.
+class Deferred final : public DeferredWork, public std::enable_shared_from_this<Deferred> {
  public:
-  void RunDeferred() override { has_run_ = true; }
+  explicit Deferred(ServingQueue* queue, int times = 1) : queue_(queue), rest_(times) {}
 
-  bool has_run() const { return has_run_; }
+  void RunDeferred() override {
+    if (--rest_ == 0) return;
+    EXPECT_TRUE(ServingQueue::User(queue_).Defer(shared_from_this()));
+  }
+
+  bool has_run() const { return rest_ == 0; }
 
  private:
-  std::atomic<bool> has_run_ = false;
+  ServingQueue* const queue_;
+  std::atomic<int> rest_;
 };
 
 TEST_F(ServingQueueTest, WhatWasPutOffIsDoneBeforeLongWork) {
   Start(1);
-  const auto deferred = std::make_shared<Deferred>();
+  const auto deferred = std::make_shared<Deferred>(queue_.get(), /*times=*/3);
   absl::Notification done;
   bool had_run = false;
   queue_->Post([&] {
@@ -95,7 +102,7 @@ TEST_F(ServingQueueTest, WhatWasPutOffIsDoneBeforeLongWork) {
 
 TEST_F(ServingQueueTest, OnAnotherThreadNothingIsPutOff) {
   Start(1);
-  EXPECT_FALSE(ServingQueue::User(queue_.get()).Defer(std::make_shared<Deferred>()));
+  EXPECT_FALSE(ServingQueue::User(queue_.get()).Defer(std::make_shared<Deferred>(queue_.get())));
 }
 
 }  // namespace

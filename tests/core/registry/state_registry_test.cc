@@ -79,6 +79,22 @@ TEST_F(StateRegistryTest, LoadsAStateOnFirstUseOnly) {
   EXPECT_EQ(store_.loads(), loads + 1);
 }
 
+TEST_F(StateRegistryTest, PrefetchingLoadsNothing) {
+  Start();
+  ASSERT_TRUE(Submit("cold", Create("cold")).ok());
+  Start();
+  ASSERT_TRUE(Submit("warm", Create("warm")).ok());
+  ASSERT_EQ(Acquire("none")->Get(), nullptr);
+  const int64_t loads = store_.loads();
+  const int64_t bytes = registry_->cache_bytes();
+  registry_->PrefetchStates({"warm", "none", "cold", "warm", "", "a//b"});
+  registry_->PrefetchStates({});
+  EXPECT_EQ(store_.loads(), loads);
+  EXPECT_EQ(registry_->cache_bytes(), bytes);
+  EXPECT_FALSE(registry_->TryAcquire("cold").has_value());
+  EXPECT_TRUE(registry_->TryAcquire("warm").has_value());
+}
+
 TEST_F(StateRegistryTest, PublishedValueNeverChanges) {
   Start();
   ASSERT_TRUE(Submit("a", Create("a")).ok());
