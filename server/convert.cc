@@ -54,13 +54,13 @@ absl::Span<const int64_t> WeightShape(const NormConfig& config) {
                                          : absl::MakeConstSpan(config.normalized_shape);
 }
 
-template <typename T>
-void TensorToWire(DataType dtype, absl::Span<const int64_t> shape, const std::vector<T>& values,
+template <typename Values>
+void TensorToWire(DataType dtype, absl::Span<const int64_t> shape, const Values& values,
                   v1::Tensor& wire) {
   wire.set_dtype(static_cast<v1::DataType>(dtype));
   wire.mutable_shape()->Add(shape.begin(), shape.end());
   wire.set_layout(v1::CHANNELS_FIRST);
-  wire.set_data(values.data(), values.size() * sizeof(T));
+  wire.set_data(values.data(), values.size() * sizeof(values[0]));
 }
 
 template <typename T>
@@ -213,8 +213,7 @@ absl::Status CheckParameterShapes(const v1::Parameters& parameters, const NormCo
   return absl::OkStatus();
 }
 
-void ParameterToWire(const std::vector<double>& values, const NormConfig& config,
-                     v1::Tensor& wire) {
+void ParameterToWire(absl::Span<const double> values, const NormConfig& config, v1::Tensor& wire) {
   if (config.parameter_dtype == DataType::kFloat64) {
     TensorToWire(DataType::kFloat64, WeightShape(config), values, wire);
   } else {

@@ -46,7 +46,7 @@ absl::StatusOr<Parameters> ParametersFromWire(const v1::Parameters& parameters);
 absl::Status CheckParameterShapes(const v1::Parameters& parameters, const NormConfig& config);
 
 // A parameter or gradient of `config`, rounded to parameter_dtype, in the shape of the weight.
-void ParameterToWire(const std::vector<double>& values, const NormConfig& config, v1::Tensor& wire);
+void ParameterToWire(absl::Span<const double> values, const NormConfig& config, v1::Tensor& wire);
 
 // Whether a view is FULL; `unspecified_is_full` is the method's default. Errors: VIEW_UNKNOWN.
 absl::StatusOr<bool> IsFullView(v1::StateView view, bool unspecified_is_full);

@@ -47,6 +47,9 @@ class StatePool::Idle {
   }
 
   void Put(std::unique_ptr<Pooled> copy) ABSL_LOCKS_EXCLUDED(mutex_) {
+    // Others may share these, so they are not counted here, nor kept for it.
+    copy->state.weight = {};
+    copy->state.bias = {};
     copy->bytes = BytesOf(copy->state);
     absl::MutexLock lock(&mutex_);
     if (memory_ == nullptr || bytes_ + copy->bytes > bytes_max_ ||
@@ -66,7 +69,7 @@ class StatePool::Idle {
 
  private:
   static int64_t BytesOf(const NormState& state) {
-    return static_cast<int64_t>(sizeof(Pooled) - sizeof(NormState)) + state.MemoryBytes();
+    return static_cast<int64_t>(sizeof(Pooled) - sizeof(NormState)) + state.UnsharedMemoryBytes();
   }
 
   void Charge(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

@@ -59,9 +59,9 @@ struct Step {
 // Errors: NON_FINITE_VALUE under NonFinitePolicy::kRefuse. A slot is refused as well: one that is
 // not finite would spoil every later step.
 absl::StatusOr<Step> TakeStep(absl::string_view name, const NormConfig& config,
-                              const std::vector<double>& grad, const std::vector<double>& parameter,
+                              const std::vector<double>& grad, const SharedArray& parameter,
                               const OptimizerSlots& slots) {
-  Step step = {.parameter = parameter, .slots = slots};
+  Step step = {.parameter = {parameter.begin(), parameter.end()}, .slots = slots};
   StepParameter(*config.optimizer, grad, absl::MakeSpan(step.parameter), step.slots);
   Round(config.parameter_dtype, step.parameter);
   if (config.non_finite == NonFinitePolicy::kPropagate) return step;
@@ -100,10 +100,10 @@ int64_t ArrayBytes(const std::vector<double>& values) {
   return static_cast<int64_t>(values.capacity() * sizeof(double));
 }
 
-template <typename T>
-void PrefetchArray(const std::vector<T>& values) {
+template <typename Array>
+void PrefetchArray(const Array& values) {
   constexpr size_t kBytesMax = 512;
-  Prefetch(values.data(), std::min(values.size() * sizeof(T), kBytesMax));
+  Prefetch(values.data(), std::min(values.size() * sizeof(values[0]), kBytesMax));
 }
 
 int64_t SlotsBytes(const OptimizerSlots& slots) {
@@ -124,12 +124,12 @@ absl::StatusOr<NormState> NormState::Create(absl::string_view name, const NormCo
   state.name = std::string(name);
   state.config = config;
   if (config.affine) {
-    state.weight = std::move(initial.parameters.weight)
-                       .value_or(std::vector<double>(config.num_features, 1.0));
+    state.weight = SharedArray(std::move(initial.parameters.weight)
+                                   .value_or(std::vector<double>(config.num_features, 1.0)));
   }
   if (HasBias(config)) {
-    state.bias =
-        std::move(initial.parameters.bias).value_or(std::vector<double>(config.num_features, 0.0));
+    state.bias = SharedArray(
+        std::move(initial.parameters.bias).value_or(std::vector<double>(config.num_features, 0.0)));
   }
   if (config.track_running_stats) {
     state.running_stats =
@@ -203,11 +203,11 @@ absl::Status NormState::ApplyGradients(const Parameters& gradients,
   }
   NORMD_RETURN_IF_ERROR(Remember(producer, now, limits, producers));
   if (weight_step.has_value()) {
-    weight = std::move(weight_step->parameter);
+    weight = SharedArray(weight_step->parameter);
     weight_slots = std::move(weight_step->slots);
   }
   if (bias_step.has_value()) {
-    bias = std::move(bias_step->parameter);
+    bias = SharedArray(bias_step->parameter);
     bias_slots = std::move(bias_step->slots);
   }
   ++optimizer_step;
@@ -217,8 +217,8 @@ absl::Status NormState::ApplyGradients(const Parameters& gradients,
 absl::Status NormState::SetParameters(Parameters parameters) {
   NORMD_RETURN_IF_ERROR(CheckNotFrozen());
   NORMD_RETURN_IF_ERROR(CheckAndRound(config, parameters));
-  if (parameters.weight.has_value()) weight = *std::move(parameters.weight);
-  if (parameters.bias.has_value()) bias = *std::move(parameters.bias);
+  if (parameters.weight.has_value()) weight = SharedArray(*parameters.weight);
+  if (parameters.bias.has_value()) bias = SharedArray(*parameters.bias);
   return absl::OkStatus();
 }
 
@@ -317,9 +317,12 @@ std::string NormState::Etag() const {
 }
 
 int64_t NormState::MemoryBytes() const {
+  return UnsharedMemoryBytes() + weight.MemoryBytes() + bias.MemoryBytes();
+}
+
+int64_t NormState::UnsharedMemoryBytes() const {
   int64_t bytes = static_cast<int64_t>(sizeof(NormState) + name.capacity());
   bytes += static_cast<int64_t>(config.normalized_shape.capacity() * sizeof(int64_t));
-  bytes += ArrayBytes(weight) + ArrayBytes(bias);
   bytes += SlotsBytes(weight_slots) + SlotsBytes(bias_slots);
   if (running_stats.has_value()) {
     bytes += ArrayBytes(running_stats->mean) + ArrayBytes(running_stats->var);

@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "core/base/shared_array.h"
 #include "core/norm/calibration.h"
 #include "core/norm/moments.h"
 #include "core/norm/norm_config.h"
@@ -51,8 +52,8 @@ struct NormState {
   std::string name;
   NormConfig config;
   // [C] when config.affine, else empty. Every value is one of config.parameter_dtype.
-  std::vector<double> weight;
-  std::vector<double> bias;  // [C] when HasBias(config), else empty
+  SharedArray weight;
+  SharedArray bias;  // [C] when HasBias(config), else empty
   // Present when config.track_running_stats.
   std::optional<RunningStats> running_stats;
   OptimizerSlots weight_slots;
@@ -141,8 +142,10 @@ struct NormState {
     return running_stats.has_value() ? running_stats->num_batches_tracked : 0;
   }
 
-  // About how many bytes of memory the state holds.
+  // About how many bytes of memory the state holds; and how many without those of weight and bias,
+  // which its copies share.
   int64_t MemoryBytes() const;
+  int64_t UnsharedMemoryBytes() const;
 
   // Asks the processor for the memory of weight, bias, running statistics and producers (see
   // Prefetch).

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/error.h"
+#include "core/base/shared_array.h"
 #include "core/base/status_macros.h"
 
 namespace normd {
@@ -105,8 +106,8 @@ NormConfig ConfigFromRecord(const ConfigRecord& record) {
   return config;
 }
 
-void ParameterToRecord(const std::vector<double>& parameter, DataType dtype,
-                       RepeatedField<float>& float32, RepeatedField<double>& float64) {
+void ParameterToRecord(const SharedArray& parameter, DataType dtype, RepeatedField<float>& float32,
+                       RepeatedField<double>& float64) {
   if (dtype == DataType::kFloat64) {
     float64.Add(parameter.begin(), parameter.end());
     return;
@@ -116,11 +117,11 @@ void ParameterToRecord(const std::vector<double>& parameter, DataType dtype,
 }
 
 // REQUIRES: one of the two is empty.
-std::vector<double> ParameterFromRecord(const RepeatedField<float>& float32,
-                                        const RepeatedField<double>& float64) {
+SharedArray ParameterFromRecord(const RepeatedField<float>& float32,
+                                const RepeatedField<double>& float64) {
   std::vector<double> parameter(float32.begin(), float32.end());
   parameter.insert(parameter.end(), float64.begin(), float64.end());
-  return parameter;
+  return SharedArray(parameter);
 }
 
 void SlotsToRecord(const OptimizerSlots& slots, SlotsRecord& record) {

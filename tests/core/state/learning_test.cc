@@ -305,7 +305,7 @@ TEST(UpdateOptimizerTest, AnotherAlgorithmOrNoneBeginsAnew) {
         std::optional(OptimizerConfig{.algorithm = OptimizerAlgorithm::kAdam})}) {
     NormState state = NewState(Learning());
     ASSERT_TRUE(Learn(state, {.weight = {{2, 2}}, .bias = {{2, 2}}}).ok());
-    const std::vector<double> weight = state.weight;
+    const SharedArray weight = state.weight;
     NormConfig updated = state.config;
     updated.optimizer = optimizer;
     ASSERT_TRUE(state.UpdateConfig(updated).ok());

@@ -22,6 +22,7 @@ namespace {
 
 using testing::Contains;
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
@@ -96,8 +97,8 @@ TEST(NormStateCreateTest, ParametersAreThoseOfTheKind) {
     if (kind == NormKind::kGroupNorm) config.num_groups = 2;
     const auto state = Create(config, {});
     ASSERT_TRUE(state.ok()) << state.status();
-    EXPECT_EQ(state->weight, std::vector<double>(weight, 1.0));
-    EXPECT_EQ(state->bias, std::vector<double>(bias, 0.0));
+    EXPECT_THAT(state->weight, ElementsAreArray(std::vector<double>(weight, 1.0)));
+    EXPECT_THAT(state->bias, ElementsAreArray(std::vector<double>(bias, 0.0)));
     EXPECT_EQ(state->running_stats.has_value(), kind == NormKind::kBatchNorm);
     EXPECT_EQ(state->weight_slots, OptimizerSlots());
     EXPECT_EQ(state->bias_slots, OptimizerSlots());

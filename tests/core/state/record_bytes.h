@@ -24,10 +24,10 @@ inline std::string WithChecksum(std::string record) {
   return record;
 }
 
-template <typename To, typename From>
-std::string Bits(const std::vector<From>& values) {
+template <typename To, typename Values>
+std::string Bits(const Values& values) {
   std::string text;
-  for (const From value : values) absl::StrAppend(&text, absl::Hex(absl::bit_cast<To>(value)), " ");
+  for (const auto value : values) absl::StrAppend(&text, absl::Hex(absl::bit_cast<To>(value)), " ");
   return text;
 }
 

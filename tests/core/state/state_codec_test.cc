@@ -164,8 +164,14 @@ TEST(StateCodecTest, PartsThatDoNotFitTogetherAreFound) {
       {"num_features is 0, expected 1 to", [](NormState& s) { s.config.num_features = 0; }},
       {"it has num_features 4 and arrays of other lengths",
        [](NormState& s) { s.config.num_features = 4; }},
-      {"arrays of other lengths", [](NormState& s) { s.weight.pop_back(); }},
-      {"arrays of other lengths", [](NormState& s) { s.bias.push_back(0); }},
+      {"arrays of other lengths",
+       [](NormState& s) {
+         s.weight = {1.1F, -0.0F};
+       }},
+      {"arrays of other lengths",
+       [](NormState& s) {
+         s.bias = {1, -2, 1, 0};
+       }},
       {"arrays of other lengths", [](NormState& s) { s.running_stats->mean.clear(); }},
       {"arrays of other lengths", [](NormState& s) { s.running_stats->var.push_back(1); }},
       {"arrays of other lengths", [](NormState& s) { s.config.affine = false; }},

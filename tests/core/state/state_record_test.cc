@@ -183,8 +183,11 @@ std::vector<DamagedCase> DamagedCases() {
     return NewState(config);
   };
   return {
-      {"WeightShort", lengths, LearnedState, [](NormState& s) { s.weight.pop_back(); }},
-      {"BiasLong", lengths, LearnedState, [](NormState& s) { s.bias.push_back(0); }},
+      {"WeightShort", lengths, LearnedState, [](NormState& s) { s.weight = {.1}; }},
+      {"BiasLong", lengths, LearnedState,
+       [](NormState& s) {
+         s.bias = {3, 4, 0};
+       }},
       {"BiasOfRmsNorm", lengths, make_rms,
        [](NormState& s) {
          s.bias = {0, 0};
