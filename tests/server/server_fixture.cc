@@ -1,8 +1,12 @@
 #include "tests/server/server_fixture.h"
 
 #include <chrono>
+#include <cstddef>
 #include <cstring>
+#include <deque>
 #include <iostream>
+#include <thread>
+#include <utility>
 
 #include "core/base/clock.h"
 #include "core/tensor/half.h"
@@ -15,6 +19,35 @@ void OnFatal(const absl::Status& status) {
   std::cerr << "the store failed: " << status << std::endl;
   std::abort();
 }
+
+// Drains the servers that tests leave behind. To end, a server waits until no more calls come;
+// hundreds of cases, of which each has a server of its own, need not do so one by one.
+class Drainer : public ::testing::Environment {
+ public:
+  void Drain(std::unique_ptr<normd::Server> server, std::unique_ptr<TempDir> folder) {
+    constexpr size_t kServersMax = 16;
+    if (threads_.size() == kServersMax) JoinFirst();
+    threads_.emplace_back([server = std::move(server), folder = std::move(folder)]() mutable {
+      server.reset();
+      folder.reset();
+    });
+  }
+
+  void TearDown() override {
+    while (!threads_.empty()) JoinFirst();
+  }
+
+ private:
+  void JoinFirst() {
+    threads_.front().join();
+    threads_.pop_front();
+  }
+
+  std::deque<std::thread> threads_;
+};
+
+// Owned by GoogleTest.
+Drainer* const kDrainer = static_cast<Drainer*>(::testing::AddGlobalTestEnvironment(new Drainer));
 
 template <typename T>
 v1::Tensor TensorOf(v1::DataType dtype, const std::vector<int64_t>& shape,
@@ -71,6 +104,10 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   // Otherwise what is taken in for a client that does not read grows with the bandwidth.
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+ServerTest::~ServerTest() {
+  if (server_ != nullptr) kDrainer->Drain(std::move(server_), std::move(folder_));
 }
 
 normd::ServerOptions ServerTest::InMemory() {

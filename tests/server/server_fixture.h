@@ -32,6 +32,10 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address);
 
 // A real server in this process and the stubs to talk to it over a real channel.
 class ServerTest : public ::testing::Test {
+ public:
+  // A server that still runs drains while the next tests run, before the program ends.
+  ~ServerTest() override;
+
  protected:
   using TrainStream = grpc::ClientReaderWriter<v1::TrainRequest, v1::TrainResponse>;
   using NormalizeStream = grpc::ClientReaderWriter<v1::NormalizeRequest, v1::NormalizeResponse>;
@@ -48,7 +52,7 @@ class ServerTest : public ::testing::Test {
 
   std::string address() const { return server_->addresses().front(); }
   // A folder for the test's files.
-  const std::string& folder() const { return folder_.path(); }
+  const std::string& folder() const { return folder_->path(); }
 
   // The unary methods.
   grpc::Status Create(const v1::State& state, v1::State* created = nullptr);
@@ -94,7 +98,7 @@ class ServerTest : public ::testing::Test {
   std::unique_ptr<v1::NormalizationService::Stub> data_;
 
  private:
-  TempDir folder_;
+  std::unique_ptr<TempDir> folder_ = std::make_unique<TempDir>();
 };
 
 // A batch norm state with every default.
