@@ -11,7 +11,8 @@ namespace normd {
 // The work behind ApplyGradients: submits the step. Thread-safe.
 class ApplyGradientsHandler final : public DataHandler {
  public:
-  using DataHandler::DataHandler;
+  explicit ApplyGradientsHandler(const DataContext& context)
+      : DataHandler(context, StateUse::kUpdate) {}
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 };

@@ -12,7 +12,7 @@ namespace normd {
 // value of its state, and with `apply` submits the step. Thread-safe.
 class BackwardHandler final : public DataHandler {
  public:
-  using DataHandler::DataHandler;
+  explicit BackwardHandler(const DataContext& context) : DataHandler(context, StateUse::kRead) {}
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 };

@@ -3,10 +3,10 @@
 
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "core/norm/moments.h"
 #include "core/norm/norm_config.h"
 #include "core/registry/state_change.h"

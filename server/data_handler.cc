@@ -43,7 +43,7 @@ void DataHandler::Prefetch(absl::Span<grpc::ByteBuffer* const> requests) {
     if (!name.empty() && (names.empty() || name != names.back())) names.push_back(name);
   }
   // The first request for one alone does as much.
-  if (names.size() > 1) context_.registry->PrefetchStates(names);
+  if (names.size() > 1) context_.registry->PrefetchStates(names, use_);
 }
 
 }  // namespace normd

@@ -30,13 +30,17 @@ struct DataContext {
 // The work behind a data method, whose requests each name a state. Thread-safe.
 class DataHandler : public MessageHandler {
  public:
-  explicit DataHandler(const DataContext& context) : context_(context) {}
+  // `use` is what the method does with the state.
+  DataHandler(const DataContext& context, StateUse use) : context_(context), use_(use) {}
 
   // Tells the registry of the states that the requests name.
   void Prefetch(absl::Span<grpc::ByteBuffer* const> requests) override;
 
  protected:
   const DataContext context_;
+
+ private:
+  const StateUse use_;
 };
 
 }  // namespace normd

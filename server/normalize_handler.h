@@ -12,7 +12,7 @@ namespace normd {
 // the thread that brings the batch. Thread-safe.
 class NormalizeHandler final : public DataHandler {
  public:
-  using DataHandler::DataHandler;
+  explicit NormalizeHandler(const DataContext& context) : DataHandler(context, StateUse::kRead) {}
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 };

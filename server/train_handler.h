@@ -13,7 +13,7 @@ namespace normd {
 // Thread-safe.
 class TrainHandler final : public DataHandler {
  public:
-  using DataHandler::DataHandler;
+  explicit TrainHandler(const DataContext& context) : DataHandler(context, StateUse::kUpdate) {}
 
   void Handle(grpc::ByteBuffer* request, std::shared_ptr<MessageCall> call) override;
 };

@@ -33,7 +33,7 @@ std::shared_ptr<StateEntry> StateCache::Find(absl::string_view name) {
   return FindLocked(shard, name);
 }
 
-void StateCache::PrefetchStates(absl::Span<const absl::string_view> names) {
+void StateCache::PrefetchStates(absl::Span<const absl::string_view> names, StateUse use) {
   for (const absl::string_view name : names) {
     Shard& shard = shards_[ShardOf(name)];
     absl::MutexLock lock(&shard.mutex);
@@ -48,7 +48,7 @@ void StateCache::PrefetchStates(absl::Span<const absl::string_view> names) {
     }
   }
   for (const std::shared_ptr<StateEntry>& entry : entries) entry->PrefetchPublished();
-  for (const std::shared_ptr<StateEntry>& entry : entries) entry->PrefetchArrays();
+  for (const std::shared_ptr<StateEntry>& entry : entries) entry->PrefetchArrays(use);
 }
 
 std::shared_ptr<StateEntry> StateCache::FindOrWait(absl::string_view name, Waiter& waiter,

@@ -42,7 +42,7 @@ class StateCache {
   // Uses those entries that are there: asks the processor for their memory and that of their values
   // (see Prefetch), step by step for all of them together, so that they are not waited for one
   // after the other.
-  void PrefetchStates(absl::Span<const absl::string_view> names);
+  void PrefetchStates(absl::Span<const absl::string_view> names, StateUse use);
 
   // The entry of `name`, or null. On null `waiter` is kept until Finish(name); it is left alone
   // otherwise. `*must_load` says whether the caller is the first and so has to load the entry.

@@ -17,6 +17,9 @@
 
 namespace normd {
 
+// What is done with a state: an update copies it.
+enum class StateUse { kRead, kUpdate };
+
 // What the registry holds of one name: the value that readers see, and its place on the write path.
 // There is one entry a name at a time: whoever reads or changes a state keeps it alive.
 class StateEntry {
@@ -42,9 +45,11 @@ class StateEntry {
     Prefetch(reinterpret_cast<const char*>(published_.get()) - ABSL_CACHELINE_SIZE,
              ABSL_CACHELINE_SIZE + sizeof(NormState));
   }
-  void PrefetchArrays() const {
+  void PrefetchArrays(StateUse use) const {
     absl::MutexLock lock(&mutex_);
-    if (published_ != nullptr) published_->PrefetchArrays();
+    if (published_ == nullptr) return;
+    published_->PrefetchArrays();
+    if (use == StateUse::kUpdate) published_->PrefetchForCopy();
   }
 
  private:

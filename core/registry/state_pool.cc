@@ -34,7 +34,7 @@ class StatePool::Idle {
 
   // One that is not much larger than `state`; null when there is none at hand.
   std::unique_ptr<Pooled> TakeFor(const NormState& state) ABSL_LOCKS_EXCLUDED(mutex_) {
-    const int64_t bytes_max = 2 * BytesOf(state);
+    const int64_t bytes_max = 2 * (kBytesBeside + state.UnsharedMemoryBytes());
     std::unique_ptr<Pooled> taken;
     absl::MutexLock lock(&mutex_);
     if (copies_.empty()) return nullptr;
@@ -47,10 +47,10 @@ class StatePool::Idle {
   }
 
   void Put(std::unique_ptr<Pooled> copy) ABSL_LOCKS_EXCLUDED(mutex_) {
-    // Others may share these, so they are not counted here, nor kept for it.
+    // What others may share is not kept.
     copy->state.weight = {};
     copy->state.bias = {};
-    copy->bytes = BytesOf(copy->state);
+    copy->bytes = kBytesBeside + copy->state.MemoryBytes();
     absl::MutexLock lock(&mutex_);
     if (memory_ == nullptr || bytes_ + copy->bytes > bytes_max_ ||
         !memory_->HasRoom(MemoryUse::kWrites)) {
@@ -68,9 +68,8 @@ class StatePool::Idle {
   }
 
  private:
-  static int64_t BytesOf(const NormState& state) {
-    return static_cast<int64_t>(sizeof(Pooled) - sizeof(NormState)) + state.UnsharedMemoryBytes();
-  }
+  // Of a Pooled, beside its state.
+  static constexpr auto kBytesBeside = static_cast<int64_t>(sizeof(Pooled) - sizeof(NormState));
 
   void Charge(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     bytes_ += bytes;

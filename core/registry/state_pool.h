@@ -11,7 +11,8 @@ namespace normd {
 
 // Copies of states, made in the memory of copies that nobody holds any more: every update of a
 // state that was committed since its last one needs one, and malloc would have to give and take
-// its arrays each time, mostly on two threads. Thread-safe.
+// its arrays each time, mostly on two threads. Weight and bias are shared with the original, not
+// copied. Thread-safe.
 class StatePool {
  public:
   // `memory` outlives the pool; what the pool keeps, up to `bytes_max`, counts there as
@@ -23,7 +24,7 @@ class StatePool {
   StatePool(const StatePool&) = delete;
   StatePool& operator=(const StatePool&) = delete;
 
-  // A copy of `state`, whose memory is kept once it is let go of.
+  // A copy of `state`, whose memory, but for what it shares, is kept once it is let go of.
   std::shared_ptr<NormState> Copy(const NormState& state);
 
  private:

@@ -83,10 +83,12 @@ class StateRegistry {
   void Acquire(absl::string_view name, AcquireCallback done);
   // The same for a name that is in memory; nothing for others.
   std::optional<StateHandle> TryAcquire(absl::string_view name);
-  // Tells that these names are likely to be acquired soon, which counts as a use of those that are
-  // in memory: the processor is asked for what it does not have in its caches of them. Loads
-  // nothing.
-  void PrefetchStates(absl::Span<const absl::string_view> names) { cache_.PrefetchStates(names); }
+  // Tells that these names are likely to be acquired soon for `use`, which counts as a use of those
+  // that are in memory: the processor is asked for what it does not have in its caches of them.
+  // Loads nothing.
+  void PrefetchStates(absl::Span<const absl::string_view> names, StateUse use) {
+    cache_.PrefetchStates(names, use);
+  }
 
   // Applies a change to the state that `handle` holds, on this thread; it is answered as
   // StateChange::OnDone says. Changes of a name are applied in the order of the calls.

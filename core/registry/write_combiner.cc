@@ -162,6 +162,7 @@ void WriteCombiner::AddDirtyBytes(int64_t bytes) {
 void WriteCombiner::Enqueue(const std::shared_ptr<StateEntry>& entry) {
   StateEntry::Write& write = entry->write_;
   const NormState* state = write.draft.Get();
+  // With weight and bias, which the record holds too, though the draft may share them.
   const int64_t bytes = state == nullptr ? 0 : state->MemoryBytes();
   AddDirtyBytes(bytes - std::exchange(write.queued_bytes, bytes));
   if (write.queued) return;

@@ -52,7 +52,7 @@ bool IsDuplicate(const ProducerSequence& producer, const ProducerTable& producer
 
 // A parameter and its slots, one step further.
 struct Step {
-  std::vector<double> parameter;
+  SharedArray parameter;
   OptimizerSlots slots;
 };
 
@@ -61,13 +61,15 @@ struct Step {
 absl::StatusOr<Step> TakeStep(absl::string_view name, const NormConfig& config,
                               const std::vector<double>& grad, const SharedArray& parameter,
                               const OptimizerSlots& slots) {
-  Step step = {.parameter = {parameter.begin(), parameter.end()}, .slots = slots};
-  StepParameter(*config.optimizer, grad, absl::MakeSpan(step.parameter), step.slots);
-  Round(config.parameter_dtype, step.parameter);
+  std::vector<double> stepped(parameter.begin(), parameter.end());
+  Step step = {.parameter = {}, .slots = slots};
+  StepParameter(*config.optimizer, grad, absl::MakeSpan(stepped), step.slots);
+  Round(config.parameter_dtype, stepped);
+  step.parameter = SharedArray(stepped);
   if (config.non_finite == NonFinitePolicy::kPropagate) return step;
   const std::string field = absl::StrCat("grad_", name);
   const std::pair<absl::string_view, const std::vector<double>*> parts[] = {
-      {name, &step.parameter},
+      {name, &stepped},
       {"an optimizer slot", &step.slots.first},
       {"an optimizer slot", &step.slots.second},
       {"an optimizer slot", &step.slots.third}};
@@ -203,11 +205,11 @@ absl::Status NormState::ApplyGradients(const Parameters& gradients,
   }
   NORMD_RETURN_IF_ERROR(Remember(producer, now, limits, producers));
   if (weight_step.has_value()) {
-    weight = SharedArray(weight_step->parameter);
+    weight = std::move(weight_step->parameter);
     weight_slots = std::move(weight_step->slots);
   }
   if (bias_step.has_value()) {
-    bias = SharedArray(bias_step->parameter);
+    bias = std::move(bias_step->parameter);
     bias_slots = std::move(bias_step->slots);
   }
   ++optimizer_step;
@@ -341,6 +343,11 @@ void NormState::PrefetchArrays() const {
     PrefetchArray(running_stats->var);
   }
   PrefetchArray(producers.entries());
+}
+
+void NormState::PrefetchForCopy() const {
+  weight.PrefetchCount();
+  bias.PrefetchCount();
 }
 
 absl::Status NormState::CheckNotFrozen() const {

@@ -148,8 +148,9 @@ struct NormState {
   int64_t UnsharedMemoryBytes() const;
 
   // Asks the processor for the memory of weight, bias, running statistics and producers (see
-  // Prefetch).
+  // Prefetch), and for what a copy needs beside that.
   void PrefetchArrays() const;
+  void PrefetchForCopy() const;
 
  private:
   absl::Status CheckNotFrozen() const;

@@ -19,6 +19,7 @@ TEST(SharedArrayTest, HoldsItsValues) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   EXPECT_THAT(SharedArray(), IsEmpty());
   EXPECT_EQ(SharedArray().MemoryBytes(), 0);
+  EXPECT_EQ(SharedArray().data(), nullptr);
   EXPECT_THAT(SharedArray(absl::Span<const double>()), IsEmpty());
   const SharedArray listed = {1, -0.5, kNan};
   EXPECT_THAT(listed, ElementsAre(1, -0.5, testing::NanSensitiveDoubleEq(kNan)));
@@ -27,8 +28,7 @@ TEST(SharedArrayTest, HoldsItsValues) {
   const std::vector<double> values(1000, 0.25);
   const SharedArray array(values);
   EXPECT_THAT(array, ElementsAreArray(values));
-  EXPECT_NE(array.data(), values.data());
-  EXPECT_GE(array.MemoryBytes(), static_cast<int64_t>(1000 * sizeof(double)));
+  EXPECT_GT(array.MemoryBytes(), static_cast<int64_t>(1000 * sizeof(double)));
 }
 
 TEST(SharedArrayTest, CopiesShareTheMemoryUntilTheyAreReplaced) {
@@ -49,10 +49,14 @@ TEST(SharedArrayTest, CopiesShareTheMemoryUntilTheyAreReplaced) {
 
 TEST(SharedArrayTest, WhatIsMovedFromIsEmpty) {
   SharedArray first = {1, 2};
-  const SharedArray second = std::move(first);
+  SharedArray second = std::move(first);
   EXPECT_THAT(second, ElementsAre(1, 2));
   // What it is afterwards is what this is about. NOLINTNEXTLINE(bugprone-use-after-move)
   EXPECT_THAT(first, IsEmpty());
+  first = std::move(second);
+  EXPECT_THAT(first, ElementsAre(1, 2));
+  // As above. NOLINTNEXTLINE(bugprone-use-after-move)
+  EXPECT_THAT(second, IsEmpty());
 }
 
 TEST(SharedArrayTest, EqualWhenTheValuesAre) {

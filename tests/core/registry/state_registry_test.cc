@@ -87,8 +87,8 @@ TEST_F(StateRegistryTest, PrefetchingLoadsNothing) {
   ASSERT_EQ(Acquire("none")->Get(), nullptr);
   const int64_t loads = store_.loads();
   const int64_t bytes = registry_->cache_bytes();
-  registry_->PrefetchStates({"warm", "none", "cold", "warm", "", "a//b"});
-  registry_->PrefetchStates({});
+  registry_->PrefetchStates({"warm", "none", "cold", "warm", "", "a//b"}, StateUse::kUpdate);
+  registry_->PrefetchStates({}, StateUse::kRead);
   EXPECT_EQ(store_.loads(), loads);
   EXPECT_EQ(registry_->cache_bytes(), bytes);
   EXPECT_FALSE(registry_->TryAcquire("cold").has_value());
