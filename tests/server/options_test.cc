@@ -41,9 +41,11 @@ struct Ended {
 constexpr char kBothOutputs[] = "2>&1";
 constexpr char kStandardError[] = "2>&1 >/dev/null";
 
-// Runs normd to its end, for a minute at most (code 124). REQUIRES: `arguments` have no quotes.
-Ended RunNormd(const std::vector<std::string>& arguments, const char* outputs = kBothOutputs) {
-  std::string command = "timeout 60 " NORMD_SERVER_BINARY;
+// Runs normd to its end, for a minute at most (code 124), with `variables` in its environment.
+// REQUIRES: `arguments` have no quotes.
+Ended RunNormd(const std::vector<std::string>& arguments, const char* outputs = kBothOutputs,
+               const char* variables = "") {
+  std::string command = absl::StrCat(variables, " timeout 60 " NORMD_SERVER_BINARY);
   for (const std::string& argument : arguments) absl::StrAppend(&command, " '", argument, "'");
   absl::StrAppend(&command, " ", outputs, " </dev/null");
   Ended ended;
@@ -60,11 +62,7 @@ Ended RunNormd(const std::vector<std::string>& arguments, const char* outputs = 
 
 // RocksDB's own has no use for the processor's instructions (core/store/rocksdb_checksum.cc).
 TEST(BinaryTest, RocksdbComputesItsChecksumsByOurs) {
-  ::setenv("LD_DEBUG", "bindings", 1);
-  ::setenv("LD_BIND_NOW", "1", 1);
-  const Ended ended = RunNormd({"--version"});
-  ::unsetenv("LD_DEBUG");
-  ::unsetenv("LD_BIND_NOW");
+  const Ended ended = RunNormd({"--version"}, kBothOutputs, "LD_DEBUG=bindings LD_BIND_NOW=1");
   EXPECT_EQ(ended.code, 0);
   std::vector<std::string> bindings;
   for (const absl::string_view line : absl::StrSplit(ended.output, '\n')) {

@@ -5,9 +5,13 @@
 #include <cstring>
 #include <deque>
 #include <iostream>
+#include <string>
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "core/tensor/half.h"
 #include "tests/server/wire_error.h"
@@ -24,11 +28,18 @@ void OnFatal(const absl::Status& status) {
 // hundreds of cases, of which each has a server of its own, need not do so one by one.
 class Drainer : public ::testing::Environment {
  public:
-  void Drain(std::unique_ptr<normd::Server> server, std::unique_ptr<TempDir> folder) {
+  ~Drainer() override { Drainer::TearDown(); }
+
+  // `test` is whose server it is.
+  void Drain(const std::string& test, std::unique_ptr<normd::Server> server,
+             std::unique_ptr<TempDir> folder) {
     constexpr size_t kServersMax = 16;
     if (threads_.size() == kServersMax) JoinFirst();
-    threads_.emplace_back([server = std::move(server), folder = std::move(folder)]() mutable {
+    threads_.emplace_back([test, server = std::move(server), folder = std::move(folder)]() mutable {
+      const absl::Time begin = absl::Now();
       server.reset();
+      EXPECT_LT(absl::Now() - begin, absl::Seconds(15))
+          << "of the server of " << test << ", which has nothing left to do";
       folder.reset();
     });
   }
@@ -107,7 +118,13 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
 }
 
 ServerTest::~ServerTest() {
-  if (server_ != nullptr) kDrainer->Drain(std::move(server_), std::move(folder_));
+  if (server_ == nullptr) return;
+  data_.reset();
+  states_.reset();
+  channel_.reset();
+  const ::testing::TestInfo& test = *::testing::UnitTest::GetInstance()->current_test_info();
+  kDrainer->Drain(absl::StrCat(test.test_suite_name(), ".", test.name()), std::move(server_),
+                  std::move(folder_));
 }
 
 normd::ServerOptions ServerTest::InMemory() {

@@ -43,7 +43,7 @@ class ServerTest : public ::testing::Test {
 
   // States in memory, on a free port.
   static normd::ServerOptions InMemory();
-  // States in RocksDB, in a folder that lives as long as the test.
+  // States in RocksDB, in a folder that lives as long as the test and its server.
   normd::ServerOptions OnDisk() const;
 
   // Starts a server, after draining the one before, and connects to it.
