@@ -48,15 +48,13 @@ TEST(SharedArrayTest, CopiesShareTheMemoryUntilTheyAreReplaced) {
 }
 
 TEST(SharedArrayTest, WhatIsMovedFromIsEmpty) {
-  SharedArray first = {1, 2};
-  SharedArray second = std::move(first);
-  EXPECT_THAT(second, ElementsAre(1, 2));
-  // What it is afterwards is what this is about. NOLINTNEXTLINE(bugprone-use-after-move)
-  EXPECT_THAT(first, IsEmpty());
-  first = std::move(second);
-  EXPECT_THAT(first, ElementsAre(1, 2));
-  // As above. NOLINTNEXTLINE(bugprone-use-after-move)
-  EXPECT_THAT(second, IsEmpty());
+  std::vector<SharedArray> from = {{1, 2}, {3}};
+  SharedArray to = std::move(from[0]);
+  EXPECT_THAT(to, ElementsAre(1, 2));
+  EXPECT_THAT(from[0], IsEmpty());
+  to = std::move(from[1]);
+  EXPECT_THAT(to, ElementsAre(3));
+  EXPECT_THAT(from[1], IsEmpty());
 }
 
 TEST(SharedArrayTest, EqualWhenTheValuesAre) {
