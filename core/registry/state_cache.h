@@ -39,9 +39,9 @@ class StateCache {
   // The entry of `name`, or null.
   std::shared_ptr<StateEntry> Find(absl::string_view name);
 
-  // Uses those entries that are there: asks the processor for their memory and that of their values
-  // (see Prefetch), step by step for all of them together, so that they are not waited for one
-  // after the other.
+  // Uses those entries that are there: asks the processor for their memory and for what `use` takes
+  // of their values (see Prefetch), step by step for all together, so that they are not waited for
+  // one after the other.
   void PrefetchStates(absl::Span<const absl::string_view> names, StateUse use);
 
   // The entry of `name`, or null. On null `waiter` is kept until Finish(name); it is left alone
